@@ -104,12 +104,6 @@ def raises_group() -> int:
     raise ExceptionGroup("two at once", [ValueError("one"), KeyError("two")])
 
 
-@env.task(retries=0, secrets=[Secret("flower-nowhere", env="NOWHERE")])
-def lacks_secret() -> int:
-    """Never begin: its secret is nowhere."""
-    return 0
-
-
 @env.task(retries=0)
 async def awaits() -> int:
     """Fail in a coroutine."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import select
 import time
 from datetime import timedelta
+from typing import Literal
 
-from reconciler import Cache, NonRetryableError, RetryStrategy, TaskEnvironment, sleep
+from reconciler import Cache, NonRetryableError, RetryStrategy, TaskEnvironment, ask, sleep
 
 env = TaskEnvironment("orchard")
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>{{ 7*7 }}\u202e\u200b\u001b[31m' + "W" * 300
@@ -32,6 +33,13 @@ def naps(seconds: float) -> int:
 def plants(n: int) -> int:
     """Start many at once, and wait for them."""
     return len(picks.map(range(n)).result())
+
+
+@env.task
+def harvests(pause: float = 0.0) -> int:
+    """Start one task after the other, the later one before the first in the alphabet."""
+    says.submit(("first",)).result()
+    return picks.submit((1, pause)).result()
 
 
 @env.task(retries=0, fair_by="customer")
@@ -61,6 +69,13 @@ def runs(seconds: float) -> str:
         print("still here", flush=True)
         select.select([], [], [], 0.5)
     return "done"
+
+
+@env.task
+def recites(seconds: float) -> str:
+    """Write more than a page shows at once, and go on writing."""
+    print("verse\n" * 60, flush=True)
+    return runs(seconds)
 
 
 @env.task(resources="press")
@@ -94,3 +109,32 @@ def whispers(words: str, fail: bool) -> dict[str, str]:  # noqa: FBT001  # an ar
         raise ValueError(f"cannot keep {words}")
     print(f"replies {words[::-1]}")
     return {"answer": words[::-1]}
+
+
+@env.task(redact="secret", retries=0)
+def mixes(
+    words: str,
+    count: int,
+    sure: bool,  # noqa: FBT001  # an argument of an action
+    many: list[int],
+    size: Literal["S", "L"] = "S",
+    secret: str = "",
+) -> str:
+    """Take values of several types."""
+    print("mixing")
+    if not sure:
+        raise ValueError(words)
+    return f"{words} {count} {many} {size} {secret}"
+
+
+@env.task
+def gathers() -> bool:
+    """Start one that sleeps, and one that asks somebody."""
+    naps.submit((600.0,))
+    return proposes.submit(()).result()
+
+
+@env.task
+def proposes() -> bool:
+    """Ask a person."""
+    return ask("ladder", prompt="Take the ladder?")

@@ -10,6 +10,7 @@ import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,18 @@ class Garden:
         eventually(lambda: self.rows().get(name, {}).get("state") == state, PATIENCE)
         return dict(self.rows()[name])
 
+    def hears(self) -> None:
+        """Wait until Flower shows how calls end: it begins to listen some time after its start, and workers look in turn."""
+        eventually(lambda: self._shown(garden.returns.delay(1)), PATIENCE)
+
+    def _shown(self, run: Run) -> bool:
+        """Tell whether Flower shows the row of a call soon after its end."""
+        assert run.result(PATIENCE) == 2
+        with suppress(AssertionError):
+            eventually(lambda: f"{run.action}/1" in self.rows(), 3)
+            return True
+        return False
+
     def started(self, run: Run) -> ActionId:
         """Return a call that Flower shows at STARTED."""
         self.row(run.action, "1", "STARTED")
@@ -92,6 +105,7 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Garden]:
     ) as stack:
         garden_ = Garden(stack, folder)
         eventually(lambda: len(_workers(stack)) == 2, PATIENCE)
+        garden_.hears()
         yield garden_
 
 
@@ -121,7 +135,6 @@ def test_what_returned_is_a_success_under_its_own_name(flower: Garden) -> None:
         (garden.leaves, (), "4"),
         (garden.answers_nonsense, (), "[InvalidResult]"),
         (garden.raises_group, (), "two at once"),
-        (garden.lacks_secret, (), "[SecretUnavailable]"),
         (garden.awaits, (), "[LookupError] nobody came"),
     ],
     ids=lambda value: getattr(value, "name", None),
@@ -227,16 +240,23 @@ def test_a_browser_shows_the_same(flower: Garden) -> None:
 
 
 def test_a_lost_worker_leaves_no_row_at_started(flower: Garden) -> None:
-    """The launch it had begun has failed; the next one is a row of its own. Last here: it kills the workers."""
+    """The launch it had begun has failed; the next one is a row of its own. Last here: it kills the workers.
+
+    Flower was started meanwhile, and has not heard how the launch began: the row has its name all the same.
+    """
     run = garden.waits.delay()
     flower.started(run)
+    flower.stack.restart("flower")
+    flower.hears()
     flower.stack.processes["attempts-1"].kill()
     flower.stack.start_workers()
-    assert "[WorkerLost]" in flower.row(run.action, "1", "FAILURE")["exception"]
+    lost = flower.row(run.action, "1", "FAILURE")
+    assert "[WorkerLost]" in lost["exception"]
+    assert (lost["name"], lost["args"]) == ("garden.waits", f"{run.id.run}/a0 attempt 1")
     flower.row(run.action, "1-1", "STARTED")
     told = [reason.message for event in flower.client.events(run.action) for reason in event.cluster_events]
     assert any("[WorkerLost]" in text and "1-1" in text for text in told)
-    lost = health_document(flower.client)["lost"]
-    assert (lost["count"], lost["newest"][0]["action"]) == (1, str(run.action))
+    noted = health_document(flower.client)["lost"]
+    assert (noted["count"], noted["newest"][0]["action"]) == (1, str(run.action))
     run.abort("enough")
     flower.row(run.action, "1-1", "REVOKED")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -43,8 +44,37 @@ def test_every_page_of_flower_has_the_tab(site: Site) -> None:
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert "unsafe" not in headers["content-security-policy"]
     for path, text in (("/workers", b"Workers"), ("/tasks", b"Tasks"), ("/broker", b"Broker")):
-        status, _, body = site.ask(path)
+        status, headers, body = site.ask(path)
         assert (status, b'href="/runs"' in body, text in body) == (200, True, True)
+        assert (
+            text in body.partition(b"app-nav navbar-nav")[2].partition(b"</ul>")[0]
+        )  # its own tab, beside ours
+        policy = headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy.partition("script-src")[2].partition(";")[0]
+        scripts = re.findall(rb"<script[^>]*>", body)
+        nonce = policy.partition("'nonce-")[2].partition("'")[0].encode()
+        assert scripts
+        assert all(b"src=" in script or nonce in script for script in scripts)
+        assert (headers["x-frame-options"], headers["x-content-type-options"]) == ("DENY", "nosniff")
+    for path in ("/nothing", "/healthcheck", "/metrics", "/api/workers"):
+        assert "frame-ancestors 'none'" in site.ask(path)[1]["content-security-policy"], path
+
+
+@needs_chromium
+def test_pages_of_flower_work_under_their_policy(site: Site, tmp_path: Path) -> None:
+    """Its tables are filled by its scripts, and the browser refuses nothing of them."""
+    orchard.picks.delay(1).result(PATIENCE)
+    with browser(tmp_path) as page:
+        for path, wanted in (
+            ("/workers", "document.querySelector('table tbody tr td')"),
+            ("/tasks", "document.querySelector('#tasks-table tbody tr, table tbody tr')"),
+            ("/broker", "document.querySelector('main')"),
+        ):
+            page.open(f"{site.url}{path}")
+            page.wait(wanted)
+            page.wait("document.querySelector('#theme-toggle')")
+        assert page.errors == []
 
 
 def test_answers_are_as_documented(site: Site) -> None:
@@ -55,14 +85,22 @@ def test_answers_are_as_documented(site: Site) -> None:
     names = dict(zip(("project", "domain", "run", "action"), str(run.action).split("/"), strict=True))
     names["verb"] = "recover"
     for path, operations in document["paths"].items():
-        if "get" not in operations or path.endswith(("/live", "/inputs", "/outputs")):
+        if "get" not in operations or path.endswith(("/live", "/inputs", "/outputs", "/log.txt")):
             continue  # no JSON object, or tried below
         schema = operations["get"]["responses"]["200"]["content"]["application/json"]["schema"]
         jsonschema.validate(site.api(path.format(**names)), {**schema, "components": document["components"]})
+    site.client.condition("as-documented", prompt="Is all of it documented?")
+    eventually(lambda: site.api("/waiting")["questions"], PATIENCE)
+    for path, many in (("/waiting", "questions"), ("/health", "queues")):
+        answers = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        assert set(site.api(path)[many][0]) == set(answers["properties"][many]["items"]["properties"])
     status, headers, body = site.ask(f"/reconciler/api/actions/{run.action}/outputs")
     assert (status, json.loads(body)) == (200, {"o0": 3 * 10**18})
     assert headers["content-disposition"].startswith("attachment")
     assert "picking 3" in site.api(f"/actions/{run.action}/log")["log"]
+    status, headers, body = site.ask(f"/reconciler/api/actions/{run.action}/log.txt?attempt=1")
+    assert (status, body) == (200, b"picking 3\n")
+    assert headers["content-disposition"] == 'attachment; filename="log.txt"'
 
 
 def test_what_is_not_there_or_not_readable_is_told(site: Site) -> None:
@@ -75,9 +113,18 @@ def test_what_is_not_there_or_not_readable_is_told(site: Site) -> None:
         ("/actions/a/b/c/nothing", 404),
         ("/runs?limit=0", 400),
         ("/runs?colour=red", 400),
+        ("/runs?phase=failed&phase=aborted", 400),
+        (f"/actions/{without}?colour=red", 400),
+        (f"/runs/{without.run_id}/actions?names=a0&limit=5", 400),
+        (f"/runs/{without.run_id}/live?brief=maybe", 400),
+        ("/waiting?limit=5", 400),
+        ("/matching/abort?limit=5", 400),
         ("/runs/a/b/..%2f", 400),
         ("/runs/a/b/c/live?cursor=yesterday", 400),
         ("/runs/a/b/-/live", 400),
+        ("/runs/a/b/nothing/live", 404),
+        ("/actions/a/b/c/nothing/log.txt", 404),
+        (f"/actions/{without}/log.txt?attempt=9", 400),
     ):
         status, _, body = site.ask(f"/reconciler/api{path}")
         assert (status, bool(json.loads(body)["error"]["message"])) == (wanted, True), path
@@ -134,7 +181,7 @@ def test_changes_are_told_as_they_come(site: Site) -> None:
 
 @needs_chromium
 def test_a_page_whose_stream_is_refused_goes_on_to_look(site: Site, tmp_path: Path) -> None:
-    """It says that it is not live, shows the end of the run all the same, and is live again once there is room."""
+    """It says that it is not live, shows the end of the run all the same, and says so with its stream once there is room."""
     run = orchard.runs.delay(120.0)
     where = urlsplit(site.url)
     streams: list[http.client.HTTPConnection] = []
@@ -158,7 +205,7 @@ def test_a_page_whose_stream_is_refused_goes_on_to_look(site: Site, tmp_path: Pa
         for one in streams:
             one.sock.shutdown(socket.SHUT_RDWR)
             one.close()
-        page.wait("document.querySelector('.rc-live').innerText === 'live'")
+        page.wait("document.querySelector('.rc-live').innerText === 'has ended'")
         assert page.errors
         assert all("503" in error for error in page.errors)
         page.errors.clear()  # the browser itself notes each refusal
@@ -245,7 +292,7 @@ def test_the_login_of_flower_is_ours(site: Site, tmp_path: Path) -> None:
         assert _announced(root, asked, 90_000_000, Authorization=key) == 413
         with browser(tmp_path) as page:
             page.open(f"{root.replace('//', '//ada:secret@')}/ops/runs/{run.id}")
-            page.wait_text("orchard.runs", "live")
+            page.wait_text("orchard.runs", "live", "read-only")
             page.click(".rc-name")
             page.wait_text("History", "attempt 1")
     run.abort("enough")
@@ -310,7 +357,10 @@ def test_a_login_sees_its_projects_alone(site: Site) -> None:
             "/api/workers",
             "/metrics",
         ):
-            assert (path, site.ask(path, url=root, **ada)[0]) == (path, 403)
+            status, _, body = site.ask(path, url=root, **ada)
+            assert (path, status) == (path, 403)
+            assert b'href="/workers"' not in body, path
+            assert (b"Not for your login" in body) is not path.startswith(("/api", "/metrics")), path
             assert (path, site.ask(path, url=root, **all_)[0]) in {(path, 200), (path, 404)}
         for path in ("/api/worker/shutdown/x", "/api/task/revoke/x", "/api/task/async-apply/x"):
             assert (path, site.ask(path, url=root, body={}, **pressing)[0]) == (path, 403)
@@ -355,3 +405,7 @@ def test_an_open_flower_shows_no_runs(site: Site) -> None:
         for path in ("/", "/runs", "/reconciler/api/runs"):
             status, _, body = site.ask(path, url=root)
             assert (status, b"FLOWER_BASIC_AUTH" in body) == (403, True), path
+            assert (b"<h1" in body) is not path.startswith("/reconciler"), path
+    for path in ("/", "/runs", "/tasks", "/workers"):
+        status, _, body = site.ask(path, Host="evil.example")
+        assert (status, b"<h1" in body, b"FLOWER_BASIC_AUTH" in body) == (403, True, True), path

@@ -103,7 +103,10 @@ def test_everything_is_done_without_a_mouse(site: Site, tmp_path: Path) -> None:
         page.wait_text("Open the gate?")
         page.tab_to(f"li:has(a[href$='{asks.action}']) [data-button=signal]")
         page.key(" ")
-        page.wait("document.activeElement.matches('dialog select')")
+        page.wait("document.activeElement.matches('dialog [type=radio]')")
+        page.key("Enter")
+        page.wait_text("Choose yes or no.")
+        page.key(" ")
         page.tab_to("dialog [type=submit]")
         page.key("Enter")
         page.wait("!document.querySelector('dialog')")
@@ -372,10 +375,10 @@ def test_the_outline_of_the_critical_path_is_explained(site: Site, tmp_path: Pat
     run.result(PATIENCE)
     with browser(tmp_path) as page:
         page.open(f"{site.url}/runs/{run.id}")
-        page.wait("document.querySelectorAll('.rc-critical').length === 2")
+        page.wait("document.querySelectorAll('.rc-row.rc-critical').length === 2")
         page.wait_text("critical path: of each action")
-        assert page.run("!document.querySelector('.rc-legend').hidden")
-        outlined = "[...document.querySelectorAll('.rc-critical')]"
+        assert "waits" in page.run("document.querySelector('.rc-legend').innerText")
+        outlined = "[...document.querySelectorAll('.rc-row.rc-critical')]"
         assert page.run(f"{outlined}.every(one => one.ariaDescription.startsWith('on the critical path; '))")
         assert page.run("document.querySelectorAll('.rc-track[title]').length") == 2
 
@@ -387,7 +390,8 @@ def test_a_past_suspension_is_seen(site: Site, tmp_path: Path) -> None:
     run.result(PATIENCE)
     with browser(tmp_path) as page:
         page.open(f"{site.url}/runs/{run.id}")
-        page.wait("document.querySelectorAll('.k-suspended').length === 1")
+        page.wait("document.querySelectorAll('.rc-track .k-suspended').length === 1")
+        page.wait("document.querySelector('.rc-legend').innerText.includes('suspended, keeps no worker')")
         page.wait_text("went on 1\u00d7")
         assert "\u21bb" not in page.text()
         page.open(f"{site.url}/runs/{run.action}")
@@ -438,3 +442,24 @@ def test_a_flood_of_new_actions_is_seen_as_it_comes(site: Site, tmp_path: Path) 
     finally:
         site.client.resume_queue("attempts")
         run.abort("enough")
+
+
+@needs_chromium
+def test_nothing_is_clipped_on_a_telephone(site: Site, tmp_path: Path) -> None:
+    """At 400 px no page is wider than the screen, and what the search field says fits into it, also after it was turned."""
+    fits = (
+        "(() => { const c = document.createElement('canvas').getContext('2d'); "
+        "const s = document.querySelector('#rc-search'); c.font = getComputedStyle(s).font; "
+        "return c.measureText(s.placeholder).width < s.clientWidth - 24 })()"
+    )
+    with browser(tmp_path) as page:
+        for width in (1440, 400):
+            page.resize(width, 900)
+            for path in ("/runs", "/waiting", "/health"):
+                page.open(f"{site.url}{path}")
+                page.wait("document.querySelector('.rc-body').children.length")
+                assert page.run("document.documentElement.scrollWidth <= innerWidth"), (path, width)
+            page.open(f"{site.url}/runs")
+            page.wait(fits)
+        page.resize(1440, 900)
+        page.wait("document.querySelector('#rc-search').placeholder.startsWith('Search by name')")

@@ -38,9 +38,9 @@ SENTENCES = {
     Reason.BACK_OFF: r"rests until .* \(back-off\); attempt 1 failed with \[RuntimeError\] not yet",
     Reason.STARTS_OVER: r"starts over: start \d+ begins at .*, because the last \d+ starts took less than 1 s each",
     Reason.SUBMITTER: r"waits for its submitter: \d of 10 members are stored, and it fails at .* unless all are by then",
-    Reason.PERSON: r"waits for a person who gives a bool as the answer to: Draw water\?",
+    Reason.PERSON: r"waits for a person to answer with yes or no: Draw water\?",
     Reason.RUNNING: r"runs on .* since ",
-    Reason.QUOTA: r'waits for 1 unit of the resource "bucket" since ',
+    Reason.QUOTA: r'waits for 1 unit of the resource "bucket" since .*; none before it in line, none behind it; held by ',
     Reason.RESERVATION: r"waits for the result of .*, which is running and holds the reservation of the same cache key",
     Reason.CHILDREN: r"waits for its children: 0 of 1 have ended",
     Reason.PLUGIN: r'its plugin for kiln says it is initializing: the kiln warms up: \{"wood": "<b>oak</b>"\}',
@@ -54,6 +54,8 @@ SENTENCES = {
     Reason.SILENT: r"worker .* is silent: its lease ran out .* ago, and the attempt is launched again",
 }
 """What each sentence says, in the order in which the reasons are made to happen."""
+BOTH = r"waits for its children: 0 of 1 have ended; it goes on at 20.* \(in .*\) at the latest"
+"""What a function says that waits for a child and for a time."""
 
 
 def by_hand(function: str, kind: str = "function") -> ActionSpec:
@@ -136,6 +138,10 @@ class Scene:
         self.client.abort(self._loops, "seen")
         return self.client.condition("draw", prompt="Draw water?").action
 
+    def both(self) -> ActionId:
+        """Wait for a child, and for a time."""
+        return well.hurries.delay().action
+
     def running(self) -> ActionId:
         """Run, with the one bucket."""
         self._held = [well.holds.delay(600.0).action]
@@ -191,7 +197,8 @@ class Scene:
         return well.runs.delay(1.0).action
 
     def abort(self) -> ActionId:
-        """Be aborted while nobody tells the worker."""
+        """Be aborted while nobody tells the worker, nor can it ask."""
+        self._freeze(self._site.stack.processes["attempts-1"])
         self.client.abort(self._held[0], "moved to <i>town</i>")
         return self._held[0]
 
@@ -232,7 +239,9 @@ class Telling(NamedTuple):
     def all_say_it(self) -> None:
         """Wait until all do at one time: what was handed back is offered again for a moment, now and then."""
         deadline = time.monotonic() + PATIENCE
-        while wrong := {place: said for place, said in self.said().items() if not self.sentence.search(said)}:
+        while wrong := {
+            place: said for place, said in self.said().items() if not self.sentence.search(str(said))
+        }:
             assert time.monotonic() < deadline, (self.reason, wrong)
 
     def said(self) -> dict[str, str]:
@@ -257,8 +266,10 @@ def test_each_reason_says_its_sentence(site: Site, tmp_path: Path) -> None:
     """All of them: one after the other holds on real servers, and all three places say the same sentence."""
     assert set(SENTENCES) == set(Reason)
     with Scene(site, tmp_path, tmp_path / "dry") as scene, browser(tmp_path / "browser") as page:
-        for reason, sentence in SENTENCES.items():
-            action = getattr(scene, reason.name.lower())()
+        cases = [(reason.name.lower(), reason, sentence) for reason, sentence in SENTENCES.items()]
+        cases.insert(list(SENTENCES).index(Reason.RUNNING), ("both", Reason.CHILDREN, BOTH))
+        for name, reason, sentence in cases:
+            action = getattr(scene, name)()
             eventually(lambda: site.reason(action) == reason, PATIENCE)  # noqa: B023  # called at once
             told = Telling(site, page, reason, action, re.compile(sentence, re.IGNORECASE | re.DOTALL))
             told.all_say_it()

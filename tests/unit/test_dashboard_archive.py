@@ -28,11 +28,15 @@ from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
 from worker.dashboard import bulk, detail
 from worker.dashboard.buttons import Asked, press
-from worker.dashboard.search import search_runs
+from worker.dashboard.search import phases_document, search_runs
 from worker.dashboard.wanted import Wanted
 
 pytestmark = pytest.mark.rule("R42")
 env = TaskEnvironment("board")
+
+
+class Unlucky(ValueError):
+    """An error whose code has a module before its name."""
 
 
 @env.task
@@ -41,6 +45,14 @@ def halves(n: int) -> int:
     if n == 13:
         raise ValueError("unlucky")
     return n // 2
+
+
+@env.task(retries=0)
+def quarters(n: int) -> int:
+    """Refuse 13 with an error of its own."""
+    if n == 13:
+        raise Unlucky("unlucky")
+    return n // 4
 
 
 @pytest.fixture
@@ -100,6 +112,40 @@ def test_a_search_goes_on_into_the_archive(lab: Lab, limit: int) -> None:
     assert archived["beta"]["root"]["error"] == "[ValueError]"
 
 
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_code_is_found_by_its_beginning(lab: Lab, archived: bool) -> None:  # noqa: FBT001  # pytest gives it by name
+    """Or by that of its last part: nobody knows the module of an error by heart."""
+    quarters.submit((13,), run="lone")
+    forget(lab) if archived else lab.work()
+    assert names(lab, code="Unluck") == names(lab, code=f"{Unlucky.__module__}.Unl") == ["lone"]
+    assert names(lab, code="lucky") == []
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_runs_are_counted_by_phase(lab: Lab, archived: bool) -> None:  # noqa: FBT001  # as above
+    """All runs of the search, stored or archived, each once."""
+    for number in (1, 2, 13):
+        halves.submit((number,))
+    forget(lab) if archived else lab.work()
+    halves.submit((4,), run="late")
+    told = phases_document(lab.client, Wanted())
+    assert told == {"phases": {"succeeded": 2, "failed": 1, "queued": 1}, "runs": 4, "complete": True}
+    assert phases_document(lab.client, Wanted(phase="failed"))["runs"] == 1
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_code_is_that_of_any_action(lab: Lab, archived: bool) -> None:  # noqa: FBT001  # pytest gives it by name
+    """It is that of the last error of any action, however deep, and says nothing of how the root ended."""
+    halves.map([2, 13], keep_failures=True, run="whole")
+    halves.submit((2,), run="well")
+    halves.submit((13,), run="lone")
+    forget(lab) if archived else lab.work()
+    assert sorted(names(lab, code="ValueError")) == ["lone", "whole"]
+    assert names(lab, code="ValueError", phase="succeeded") == ["whole"]
+    assert sorted(names(lab, code="Value")) == ["lone", "whole"]
+    assert names(lab, code="valueerror") == names(lab, code="KeyError") == []
+
+
 def test_a_run_of_the_archive_reads_on(lab: Lab) -> None:
     """Counts, tree, action, history, inputs, outputs and log are those of before, and say where they are from."""
     run = halves.map([2, 4, 13], keep_failures=True)
@@ -151,10 +197,11 @@ def test_buttons_meet_the_run_that_is_meant(lab: Lab) -> None:
     [old] = found(lab)
     waits = lab.client.condition("go", run="again")
     lab.step()
-    late = Asked(lab.client, first.action, {"value": True, "priority": 9}, "ada", old["incarnation"])
+    late = Asked(lab.client, first.action, {"value": True}, "ada", old["incarnation"])
     with pytest.raises(SignalRefused, match="has ended"):
         press("signal", late)
-    assert "0 live actions" in press("prioritize", late)["outcome"]
+    hurries = msgspec.structs.replace(late, values={"priority": 9})
+    assert "0 live actions" in press("prioritize", hurries)["outcome"]
     record = lab.get(waits.action)
     assert (record.signal, record.metadata.priority) == (None, DEFAULT_PRIORITY)
     assert (

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from reconciler.api.errors import InvalidInput
+from reconciler.cli.dev import _without_login
+from worker.dashboard.answers import Api
 from worker.dashboard.defaults import is_login, prepare_flower
 from worker.dashboard.guard import closed_because, foreign_because
+from worker.dashboard.handlers import HERE
+from worker.dashboard.install import _addresses
 from worker.dashboard.live import _Open, read_cursor
 
 ALL = "0.0.0.0"  # noqa: S104  # nobody listens there
@@ -54,6 +60,14 @@ def test_flower_without_a_login_is_kept_to_this_machine(
     assert environ.get("FLOWER_ADDRESS") == (None if login else "127.0.0.1")
     assert environ.get("FLOWER_READ_ONLY") == (None if login else "true")
     assert not prepare_flower(["celery", "worker"], {})
+
+
+@pytest.mark.parametrize("decided", ["", "BASIC_AUTH", "AUTH", "READ_ONLY"])
+def test_dev_says_that_its_flower_is_read_only(decided: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And how it is not, unless somebody has decided on that: nobody looks for buttons that are hidden."""
+    for name in ("BASIC_AUTH", "AUTH", "READ_ONLY"):
+        monkeypatch.setenv(f"FLOWER_{name}", "some" if name == decided else "")
+    assert ("FLOWER_BASIC_AUTH=user:password" in _without_login()) is not bool(decided)
 
 
 @pytest.mark.parametrize(
@@ -122,3 +136,27 @@ def test_one_login_does_not_take_all_streams() -> None:
             held.enter_context(streams.one(""))
         assert "close some" in streams.refused_because("bob")
     assert streams.refused_because("ada") == ""
+
+
+DOCUMENTED: dict[str, Any] = json.loads((HERE / "openapi.json").read_text())["paths"]
+
+
+@pytest.mark.parametrize("path", DOCUMENTED)
+def test_an_address_takes_the_arguments_that_are_documented(path: str) -> None:
+    """Each of the others is refused by name, so what is missing in one of the two would be found out by a user."""
+    asked = "/reconciler/api" + path.format(
+        project="p", domain="d", run="r", action="a", verb="abort", button="abort"
+    )
+    handler = next(one.handler_class for one in _addresses() if one.regex.fullmatch(asked))
+    assert issubclass(handler, Api)
+    for verb, operation in DOCUMENTED[path].items():
+        named = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"}
+        known = set() if (verb, handler.__name__) == ("post", "Matching") else set(handler.KNOWS)
+        assert named == known, verb
+
+
+@pytest.mark.parametrize("path", ["/nonsense", "/runs/p/d", "/actions/p/d/r/a/b/c"])
+def test_an_address_that_is_none_is_answered_by_the_api(path: str) -> None:
+    """In JSON, as every refusal of it, and not by a page of Flower."""
+    handler = next(one.handler_class for one in _addresses() if one.regex.fullmatch("/reconciler/api" + path))
+    assert issubclass(handler, Api)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from msgspec.structs import replace
 
 from reconciler.api.action import ActionId, ActionSpec, AttemptOutcome, AttemptRecord, TaskAction
 from reconciler.api.errors import StoreUnavailable
@@ -30,6 +31,12 @@ def test_a_row_tells_the_outcome(outcome: AttemptOutcome, event: str, text: str)
     """Only what returned is a success; an abort is a revocation, a limit of time a failure."""
     row = flower.ended(outcome)
     assert (row.event, row.text) == (event, text)
+
+
+def test_a_success_says_how_long_it_ran() -> None:
+    """Flower shows it as its runtime."""
+    row = replace(flower.ended(AttemptOutcome(ended="returned")), seconds=1.5)
+    assert row.fields() == {"result": "", "runtime": 1.5}
 
 
 def test_a_launch_that_may_come_again_says_so() -> None:
@@ -65,7 +72,9 @@ class Dispatcher:
 def record(*, deletion: object = None, error: object = None, launches: int = 0) -> Any:
     """What is read of an action."""
     status = SimpleNamespace(attempts=1, launches=launches, error_state=error)
-    return SimpleNamespace(id="p/d/r/a0", status=status, metadata=SimpleNamespace(deletion=deletion))
+    spec = ActionSpec(task_type="f")
+    metadata = SimpleNamespace(deletion=deletion)
+    return SimpleNamespace(id=ActionId("p", "d", "r", "a0"), spec=spec, status=status, metadata=metadata)
 
 
 def test_a_lost_launch_is_told_by_whoever_noticed() -> None:
@@ -77,6 +86,7 @@ def test_a_lost_launch_is_told_by_whoever_noticed() -> None:
     [(first, failed), (second, revoked)] = dispatcher.sent
     assert (first, failed["uuid"], failed["exception"]) == (FAILED, "p/d/r/a0/1", "[WorkerLost] gone")
     assert (second, revoked["uuid"], revoked["reason"]) == (REVOKED, "p/d/r/a0/1-1", "wrong bucket")
+    assert (failed["name"], failed["args"]) == ("f", "r/a0 attempt 1")
 
 
 def test_nothing_is_told_where_nobody_listens_and_no_step_fails_by_it() -> None:
@@ -117,6 +127,14 @@ def test_a_launch_is_told_as_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launched.kinds == ["task-received", "task-started", SUCCEEDED]
     assert {fields["uuid"] for _, fields in launched.told} == {"p/d/r1/a0/1"}
     assert launched.told[0][1]["name"] == "f"
+
+
+def test_an_end_says_what_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Flower that was started while it ran has not heard of its begin: its row would have no name."""
+    launched = Launched(monkeypatch, Dispatcher(enabled=True))
+    launched.end(1, AttemptOutcome(ended="raised", code="E", message="m"))
+    kind, fields = launched.told[-1]
+    assert (kind, fields["name"], fields["args"]) == (FAILED, "f", "r1/a0 attempt 1")
 
 
 def test_of_a_flood_some_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from reconciler.client import Run
 from reconciler.client.fork_inputs import _plain_problem
 from reconciler.stores.known import Found
 from reconciler.testing import Lab
-from worker.dashboard.buttons import Asked, press
+from worker.dashboard.buttons import Asked, buttons_of, press
 
 pytestmark = pytest.mark.rule("R75")
 env = TaskEnvironment("forking")
@@ -122,3 +122,15 @@ def test_every_plain_type() -> None:
         "int | None",
     ):
         assert "at `$.v`" in _plain_problem({"v": kind}, {"v": ["x"]}), kind
+
+
+@pytest.mark.parametrize("values", [{}, {"n": 1}])
+def test_a_fork_that_changes_nothing_is_refused(lab: Lab, run: Run[Any], values: dict[str, Any]) -> None:
+    """What is left out keeps its value; so an empty document is no change, and no run is named so."""
+    with pytest.raises(InvalidArguments, match=r"would be what they were.*`reconciler rerun`"):
+        run.fork(inputs={"a0": values})
+    with pytest.raises(InvalidArguments, match="give one that differs"):
+        press("fork", Asked(lab.client, run.action, {"inputs": values}, "ada"))
+    assert [summary.id for summary in lab.client.runs()] == [run.id]
+    (button,) = [one for one in buttons_of(lab.get(run.action)) if one["name"] == "fork"]
+    assert "one that is left out keeps its value" in button["explains"]

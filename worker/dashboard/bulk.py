@@ -23,10 +23,10 @@ from reconciler.core.counted import counted
 from reconciler.core.documents import Document
 from reconciler.stores.counts import RunSummary
 from reconciler.stores.holds import RunLife
-from worker.dashboard.buttons import reason_of, speaking
+from worker.dashboard.buttons import ANYBODY, check_values, reason_of, speaking
 from worker.dashboard.remembered import GOOD, all_archived
 from worker.dashboard.search import found_runs
-from worker.dashboard.wanted import Wanted, read_wanted
+from worker.dashboard.wanted import SEARCHED, Wanted, read_wanted
 
 MOST: Final = 1_000
 """Runs one press may meet."""
@@ -83,7 +83,9 @@ def press_all(client: Client, verb: str, asked: AskedOfAll, by: str, view: View 
         QueueFull: what waits in a queue reached its limit; press again later.
         StoreUnavailable, BlobUnavailable: a server does not answer; press again later.
     """
-    doing, person, wanted = _verb(verb), speaking(client, by), read_wanted(asked.query)
+    doing, person, wanted = _verb(verb), speaking(client, by or ANYBODY), read_wanted(asked.query)
+    check_values("query", asked.query, SEARCHED)
+    check_values(verb, asked.values, ("reason",) if doing is BulkVerb.ABORT else ())
     bulk = _planned(person, doing, asked, wanted, view) or _plan(person, doing, asked, wanted, view)
     done = bulk.carry_out()
     refused = [

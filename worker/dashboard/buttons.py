@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,29 +18,14 @@ from reconciler.client.run import Run
 from reconciler.core.children import GROUPS
 from reconciler.core.counted import counted
 from reconciler.core.documents import Document
-from reconciler.core.redaction import open_inputs, redaction_of
+from reconciler.core.visible import visible
 from reconciler.stores.base import AbortOutcome, SignalOutcome
 from worker.dashboard.remembered import reader
+from worker.dashboard.typed_inputs import Field, inputs_field
 
 Values = Mapping[str, Any]
-
-
-class Field(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One field of the form behind a button.
-
-    Attributes:
-        name: of the value in the request.
-        label: what a person reads.
-        type: one of str, int, float, bool, json (a document, in a large field).
-        value: what stands there before.
-        source: the address below the action from which the form reads that when it is opened; empty = nowhere.
-    """
-
-    name: str
-    label: str
-    type: str = "str"
-    value: bool | int | float | str | None = None
-    source: str = ""
+ANYBODY: Final = "somebody without a login"
+"""Who presses where Flower has no login, as histories show it: not the user whose process Flower is."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -50,7 +35,7 @@ class Asked(msgspec.Struct, frozen=True):
         client: of the installation.
         action: which one.
         values: of the form.
-        by: who presses.
+        by: who presses; empty = Flower has no login.
         incarnation: of several runs of the name this one; empty = the last one.
     """
 
@@ -79,6 +64,7 @@ class Button(msgspec.Struct, frozen=True):
         fits: whether it makes sense for an action as it is.
         fields: of its form, for an action.
         act: does it, in the name of a person.
+        values: names of the values it reads.
         danger: whether it ends something.
     """
 
@@ -88,6 +74,7 @@ class Button(msgspec.Struct, frozen=True):
     fits: Callable[[TaskAction], bool]
     fields: Callable[[TaskAction], list[Field]]
     act: Callable[[Asked], Done]
+    values: tuple[str, ...] = ()
     danger: bool = False
 
 
@@ -116,8 +103,22 @@ def press(name: str, asked: Asked) -> Document:
     button = BUTTONS.get(name)
     if button is None:
         raise InvalidInput(f"there is no button {name[:40]!r}; there are: {', '.join(BUTTONS)}")
-    done = button.act(msgspec.structs.replace(asked, client=speaking(asked.client, asked.by)))
-    return {"action": str(asked.action), "button": name, "by": asked.by, **msgspec.structs.asdict(done)}
+    check_values(name, asked.values, button.values)
+    by = asked.by or ANYBODY
+    done = button.act(msgspec.structs.replace(asked, client=speaking(asked.client, by), by=by))
+    return {"action": str(asked.action), "button": name, "by": by, **msgspec.structs.asdict(done)}
+
+
+def check_values(name: str, values: Values, known: tuple[str, ...]) -> None:
+    """Refuse values that a button does not read: who sends them expects something of them.
+
+    Raises:
+        InvalidInput: there are such.
+    """
+    strange = ", ".join(visible(one[:80]) for one in sorted(values.keys() - known))
+    if strange:
+        takes = f"it takes {', '.join(known)}" if known else "it takes none"
+        raise InvalidInput(f"{name} knows no value {strange}, so leave it out: {takes}")
 
 
 @lru_cache(maxsize=64)
@@ -139,8 +140,16 @@ _SIGNALLED = {
 }
 
 
+_EMPTY = "`reconciler signal`"
+
+
 def _live(record: TaskAction) -> bool:
     return not record.phase.is_terminal() and record.metadata.deletion is None
+
+
+def _takes_turns(record: TaskAction) -> bool:
+    """Tell whether a priority means something for an action: a question waits for a person, and has nothing below it."""
+    return _live(record) and record.spec.action_type != CONDITION
 
 
 def _asks(record: TaskAction) -> bool:
@@ -206,6 +215,10 @@ def _signal(asked: Asked) -> Done:
     if spec is None:
         raise NotACondition(f"{action} is no condition, so it waits for no signal: name one that is paused")
     value = _value(asked.values, "value", bool | int | float | str)
+    if isinstance(value, str) and not value.strip():
+        raise InvalidInput(
+            f"the answer is empty, and it would stand: write one, or store an empty one with {_EMPTY}"
+        )
     outcome = client.signal(action, value, asked.by, incarnation=life)
     return Done(outcome.value, _SIGNALLED[outcome])
 
@@ -227,21 +240,10 @@ def _made(run: Run[Any]) -> Done:
     return Done("made a new run", f"{run.id} was made.", str(run.id))
 
 
-def _inputs(record: TaskAction) -> list[Field]:
-    if record.spec.inputs is None:
-        return [Field("inputs", "Inputs", "json", source="editable")]
-    return [Field("inputs", "Inputs", "json", editable(record, record.spec.inputs))]
-
-
-def editable(record: TaskAction, inputs: bytes) -> str:
-    """Write inputs for editing: without redacted values, which stay as they are; numbers of any size are exact."""
-    shown = open_inputs(redaction_of(record), inputs or b"{}")
-    return msgspec.json.format(shown, indent=2).decode(errors="replace")
-
-
 def _answer(record: TaskAction) -> list[Field]:
     spec = read_condition(record.spec.condition_spec)
-    return [Field("value", "Answer", spec.type if spec else "str")]
+    kind = spec.type if spec and spec.type != "str" else "text"
+    return [Field("value", "Answer", kind, hint=spec.headline if spec else "")]
 
 
 BUTTONS = {
@@ -254,14 +256,16 @@ BUTTONS = {
             fits=_asks,
             fields=_answer,
             act=_signal,
+            values=("value",),
         ),
         Button(
             name="prioritize",
             label="Prioritize",
             explains="0 (last) to 9 (first), for it and all below it; what waits changes its turn at once.",
-            fits=_live,
+            fits=_takes_turns,
             fields=lambda record: [Field("priority", "Priority", "int", record.metadata.priority)],
             act=_prioritize,
+            values=("priority",),
         ),
         Button(
             name="recover",
@@ -282,10 +286,12 @@ BUTTONS = {
         Button(
             name="fork",
             label="Fork",
-            explains="Makes a new run in which this action has these inputs; what else succeeded is taken over.",
+            explains="Makes a new run in which these inputs are changed: one that is left out keeps its value. What else "
+            "succeeded is taken over.",
             fits=_forkable,
-            fields=_inputs,
+            fields=lambda record: [inputs_field(record)],
             act=_fork,
+            values=("inputs",),
         ),
         Button(
             name="abort",
@@ -294,6 +300,7 @@ BUTTONS = {
             fits=_live,
             fields=lambda _: [Field("reason", "Reason")],
             act=_abort,
+            values=("reason",),
             danger=True,
         ),
     )

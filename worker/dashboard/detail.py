@@ -21,19 +21,22 @@ from reconciler.cli.log_places import place_of, read_log
 from reconciler.client import Client
 from reconciler.client.actions import Actions
 from reconciler.client.describing import Described, describe
+from reconciler.client.reading import read_traceback
 from reconciler.client.waiting import document_of
 from reconciler.core.children import GROUPS, ROOT
 from reconciler.core.counted import counted
 from reconciler.core.documents import Document, event_document
 from reconciler.core.events import observed_attempts
 from reconciler.core.redaction import redaction_of, shown_inputs
+from reconciler.core.visible import visible
 from reconciler.stores.holds import RunLife
 from reconciler.stores.outputs import read_inputs
-from worker.dashboard.buttons import buttons_of, editable, takes_inputs
+from worker.dashboard.buttons import buttons_of, takes_inputs
 from worker.dashboard.markdown import read_markdown
 from worker.dashboard.passes import events_of, has_passes
 from worker.dashboard.remembered import reader
 from worker.dashboard.rows import bars, row, task_of
+from worker.dashboard.typed_inputs import editable, in_order
 
 PREVIEW: Final = 64 * 1024
 """Most characters of a document or a log that a page shows; the whole can be loaded."""
@@ -105,8 +108,18 @@ def lineage_document(client: Client, root: TaskAction | None, view: View = WHOLE
 
 
 def rows_document(client: Client, run: RunId, after: str, incarnation: str = "", limit: int = 0) -> Document:
-    """Write a page of the actions of a run, by parent and name; `next` continues, empty = the end. Limit 0: `ROWS`."""
-    most = min(limit or ROWS, ROWS)
+    """Write a page of the actions of a run, by parent and name; `next` continues, empty = the end. Limit 0: `ROWS`.
+
+    Raises:
+        InvalidInput: more rows are asked for, or from a place that is none.
+    """
+    if limit > ROWS:
+        raise InvalidInput(f"limit must be at most {ROWS}, got {limit}; 0 asks for as many")
+    if after and "/" not in after:
+        raise InvalidInput(
+            f"after {visible(after[:80])!r} is no place in the actions; use `next` of the answer before"
+        )
+    most = limit or ROWS
     page = client.store.list_actions(run, after=after, limit=most)
     records, go_on = page.actions, page.next
     if not records or incarnation not in {"", records[0].metadata.incarnation}:
@@ -143,21 +156,31 @@ def action_page(
         else [Described(record, None)]
     )
     record = chain[0].record
-    events = read.events(action)
+    events, inputs = read.events(action), inputs_preview(client, record)
     record.set_metadata(submitted=read.submitter(record))
     return {
         **action_document(record, events, why=chain[0].why),
         "task": task_of(record),
         "why": [why_document(one) for one in chain],
         "question": _question(record),
-        "events_told": [event_document(event) | {"door": _door(record, event)} for event in events],
+        "events_told": [_event(record, event) for event in events],
         "bars": bars(record, events),
         "blame": blame(read, record),
-        "inputs_preview": inputs_preview(client, record),
+        "traceback": read_traceback(client.blobs, record, _READ)[-PREVIEW:],
+        "inputs_preview": inputs,
         "outputs_preview": outputs_preview(client, record),
-        "types": _types(record),
+        "types": _types(record, inputs),
         "buttons": [] if read_only else buttons_of(record),
         "now": client.store.now(),
+    }
+
+
+def _event(record: TaskAction, event: ActionEvent) -> Document:
+    """Write an event with what only the record knows: by which way its actor came, and what a person answered."""
+    signal = record.signal if event.final and not redaction_of(record).outputs else None
+    return event_document(event) | {
+        "door": _door(record, event),
+        "answer": msgspec.json.encode(signal.value).decode() if signal else None,
     }
 
 
@@ -196,6 +219,7 @@ def _question(record: TaskAction) -> Document | None:
     return {
         "name": spec.name,
         "type": spec.type,
+        "asks_for": spec.asks_for,
         "prompt": spec.prompt,
         "prompt_read": read_markdown(spec.prompt),
         "description": spec.description,
@@ -203,10 +227,14 @@ def _question(record: TaskAction) -> Document | None:
     }
 
 
-def _types(record: TaskAction) -> Document:
+def _types(record: TaskAction, inputs: Document | None) -> Document:
+    """Write the types of inputs and outputs; the inputs in the order of their document, which is that of the declaration."""
     template = template_or_none(record)
     interface = template.interface if template else None
-    return msgspec.to_builtins(interface) if interface else {}
+    if interface is None:
+        return {}
+    shown = (inputs or {}).get("text", "").encode()
+    return {"inputs": in_order(interface.inputs, shown), "outputs": interface.outputs}
 
 
 def inputs_preview(client: Client, record: TaskAction) -> Document | None:
@@ -296,7 +324,8 @@ def editable_document(client: Client, action: ActionId, incarnation: str = "") -
             f"the inputs are {size(len(data))}, and a form edits {size(EDITED)} at most: download them, change the file, "
             f"and run `reconciler fork {action.run} --input {action.action}=@inputs.json`"
         )
-    return {"inputs": editable(record, data)}
+    text, parts = editable(record, data)
+    return {"inputs": text, "parts": [msgspec.to_builtins(part) for part in parts]}
 
 
 def _preview(data: bytes) -> Document:
@@ -307,18 +336,26 @@ def _preview(data: bytes) -> Document:
     return {"text": text[:PREVIEW], "size": len(data), "cut": len(text) > PREVIEW}
 
 
+def whole_log(client: Client, action: ActionId, attempt: int, incarnation: str = "") -> bytes:
+    """Read the log of an attempt from its beginning; 0 = the last one. As far as it is written, if it grows.
+
+    Raises:
+        ActionNotFound: there is no such action.
+        InvalidInput: it has had no such attempt.
+        BlobNotFound, BlobCorrupt, BlobUnavailable: it cannot be read.
+    """
+    return _log_of(client, action, attempt, incarnation)[2]
+
+
 def log_document(client: Client, action: ActionId, attempt: int, incarnation: str = "") -> Document:
     """Read the end of the log of an attempt; 0 = the last one.
 
     Raises:
         ActionNotFound: there is no such action.
+        InvalidInput: it has had no such attempt.
         BlobNotFound, BlobCorrupt, BlobUnavailable: it cannot be read.
     """
-    read = reader(client, action.run_id, incarnation)
-    record = read.get(action)
-    number = attempt or observed_attempts(record)
-    place = place_of(record, read.events(action), number)
-    data = read_log(client, place, client.settings.max_object_size) if place else b""
+    record, number, data = _log_of(client, action, attempt, incarnation)
     return {
         "attempt": number,
         "log": data[-PREVIEW:].decode(errors="replace"),
@@ -326,3 +363,17 @@ def log_document(client: Client, action: ActionId, attempt: int, incarnation: st
         "cut": len(data) > PREVIEW,
         "grows": not record.phase.is_terminal() and number == observed_attempts(record),
     }
+
+
+def _log_of(
+    client: Client, action: ActionId, attempt: int, incarnation: str
+) -> tuple[TaskAction, int, bytes]:
+    read = reader(client, action.run_id, incarnation)
+    record = read.get(action)
+    number = attempt or observed_attempts(record)
+    if number > observed_attempts(record):
+        raise InvalidInput(
+            f"{action} has had {counted(observed_attempts(record), 'attempt')}, and no attempt {number}: choose one of these"
+        )
+    place = place_of(record, read.events(action), number)
+    return record, number, read_log(client, place, client.settings.max_object_size) if place else b""

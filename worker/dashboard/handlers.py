@@ -2,106 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
-import structlog
-from flower.views import BaseHandler
-from tornado.web import HTTPError, RequestHandler, StaticFileHandler, authenticated, stream_request_body
+from tornado.web import HTTPError, StaticFileHandler, authenticated
 
 from reconciler.api.action import ActionId, RunId
 from reconciler.api.errors import InvalidInput
-from reconciler.api.logins import ALL, View
-from reconciler.cli.exits import ExitCode, error_document, exit_code_of
+from reconciler.api.logins import ALL
 from reconciler.cli.standing import doctor_document, health_document
 from reconciler.core.documents import Document
 from worker.dashboard import bulk, detail, overview
-from worker.dashboard.bodies import Bounded, check_announced, unreadable
+from worker.dashboard.answers import Api, Guarded, refused_in_words
+from worker.dashboard.bodies import unreadable
 from worker.dashboard.buttons import Asked, press
 from worker.dashboard.changes import named_document
-from worker.dashboard.closing import ONLY_SOME
-from worker.dashboard.guard import HEADERS, closed_because, foreign_because
+from worker.dashboard.closing import ONLY_SOME, show_closed
 from worker.dashboard.links import link_tasks
-from worker.dashboard.persons import client, has_login, person_of, view_of_request
-from worker.dashboard.search import search_runs
-from worker.dashboard.wanted import read_wanted
-
-log = structlog.get_logger(__name__)
+from worker.dashboard.persons import client
+from worker.dashboard.search import phases_document, search_runs
+from worker.dashboard.wanted import SEARCHED, Wanted, read_wanted
 
 HERE: Final = Path(__file__).parent
 STATIC: Final = HERE / "static"
 MODULES: Final = sorted(path.name for path in STATIC.glob("*.js"))
 """All are asked for at once: one that names the next would cost a round trip each."""
-_THREADS: Final = 4
-_STATUS = {
-    ExitCode.NOT_FOUND: 404,
-    ExitCode.USAGE: 400,
-    ExitCode.UNREACHABLE: 503,
-    ExitCode.NOT_READY: 503,
-    ExitCode.QUEUE_FULL: 429,
-}
-T = TypeVar("T")
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_THREADS, "dashboard")
-
-
-class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
-    """The base of all our answers: the guard, the headers, and where blocking work runs."""
-
-    def set_default_headers(self) -> None:
-        """Set our headers only: Flower would open its API to all sites when it is told to need no login."""
-        for name, value in HEADERS.items():
-            self.set_header(name, value)
-
-    @property
-    def login(self) -> bool:
-        """Tell whether Flower has a login."""
-        return has_login(self.application.options)
-
-    @property
-    def read_only(self) -> bool:
-        """Tell whether every button is hidden and refused."""
-        return bool(self.application.options.read_only)
-
-    @property
-    def person(self) -> str:
-        """Return who asks, as histories show it."""
-        return person_of(self)
-
-    @property
-    def view(self) -> View:
-        """Return the projects that the person who asks sees."""
-        return view_of_request(self)
-
-    def prepare(self) -> None:
-        """Refuse everybody who may see nothing."""
-        options = self.application.options
-        why = closed_because(
-            options.address or "", self.request.host, login=self.login, unix_socket=bool(options.unix_socket)
-        )
-        if not why and not self.login and client().settings.flower_projects:
-            why = "RECONCILER_FLOWER_PROJECTS says what each login sees, and Flower has none: set FLOWER_BASIC_AUTH or OAuth"
-        if why:
-            raise HTTPError(403, reason="Forbidden", log_message=why)
-
-    def check_xsrf_cookie(self) -> None:
-        """Check that our own page made the request, whether there is a login or not."""
-        why = foreign_because(self.request.headers, self.request.host)
-        if why:
-            raise HTTPError(403, why)
-        RequestHandler.check_xsrf_cookie(self)
-
-    async def blocking(self, call: Callable[[], T]) -> T:
-        """Run something that waits for a server, outside of the loop."""
-        return await asyncio.get_running_loop().run_in_executor(_threads(), call)
 
 
 class Page(Guarded):
@@ -120,12 +46,16 @@ class Page(Guarded):
         )
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401  # Tornado's signature
-        """Say why in plain text."""
+        """Say why, and what to do: on a page of its own where the runs are closed, else in plain text."""
         error = kwargs.get("exc_info", (None, None))[1]
+        text = getattr(error, "log_message", None) or refused_in_words(status_code)
+        if status_code == 403:
+            show_closed(self, "Runs are not shown here", text)
+            return
         if status_code == 401:
             self.set_header("WWW-Authenticate", 'Basic realm="flower"')
         self.set_header("Content-Type", "text/plain; charset=UTF-8")
-        self.finish(getattr(error, "log_message", None) or _refused(status_code))
+        self.finish(text)
 
 
 class Files(StaticFileHandler):
@@ -138,72 +68,10 @@ class Files(StaticFileHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
 
 
-@stream_request_body
-class Api(Bounded, Guarded):
-    """An answer in JSON; an error has the form of `reconciler --json`. A body is read after the login was checked."""
-
-    def prepare(self) -> None:
-        """Refuse everybody who is not logged in, where there is a login, and what is too large."""
-        super().prepare()
-        if not self.current_user:
-            raise HTTPError(401, "log in first")
-        self._check_project()
-        check_announced(self.request.headers)
-
-    def _check_project(self) -> None:
-        """Answer "not found" for a project the reader does not see. The first part of a path is its project."""
-        path = self.path_args[0] if self.path_args else ""
-        project, slash, _ = (path or "").partition("/")
-        if slash and not self.view.sees(project):
-            raise HTTPError(404, "there is no such run among the projects your login sees")
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401  # Tornado's signature
-        """Say why, as a JSON object."""
-        error = kwargs.get("exc_info", (None, None))[1]
-        text = getattr(error, "log_message", None) or _refused(status_code)
-        if status_code == 401:
-            self.set_header("WWW-Authenticate", 'Basic realm="flower"')
-        self.answer({"error": {"type": "HTTPError", "message": text}})
-
-    def answer(self, document: Document) -> None:
-        """Send a document."""
-        self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.finish(msgspec.json.encode(document))
-
-    async def answer_with(self, call: Callable[[], Document]) -> None:
-        """Send the result of a blocking call, or its error in words."""
-        try:
-            document = await self.blocking(call)
-        except Exception as error:  # noqa: BLE001  # each becomes a sentence, as on the command line
-            document = self.refused(error)
-        self.answer(document)
-
-    def refused(self, error: Exception) -> Document:
-        """Write the error as a document; sets the status."""
-        self.set_status(_STATUS.get(exit_code_of(error), 500))
-        if self.get_status() == 500:
-            log.error("flower.not_answered", path=self.request.path, error=repr(error))
-        return error_document(error)
-
-    def refuse_if_read_only(self) -> None:
-        """Refuse every button where the pages are read-only."""
-        if self.read_only:
-            raise HTTPError(403, "Flower is read-only: start it without --read_only, with a login")
-
-    @property
-    def incarnation(self) -> str:
-        """Return which of several runs of a name is meant; empty: the last one."""
-        return self.query().get("incarnation", "")
-
-    def query(self) -> dict[str, str]:
-        """Read the arguments of the address, each once."""
-        return {
-            name: values[-1].decode(errors="replace") for name, values in self.request.query_arguments.items()
-        }
-
-
 class Runs(Api):
     """`GET /reconciler/api/runs`: searches runs."""
+
+    KNOWS = Wanted.__struct_fields__
 
     async def get(self) -> None:
         """Search."""
@@ -211,8 +79,21 @@ class Runs(Api):
         await self.answer_with(lambda: search_runs(client(), read_wanted(query), view))
 
 
+class Phases(Api):
+    """`GET /reconciler/api/phases`: counts the runs of a search by phase."""
+
+    KNOWS = SEARCHED
+
+    async def get(self) -> None:
+        """Count."""
+        query, view = self.query(), self.view
+        await self.answer_with(lambda: phases_document(client(), read_wanted(query), view))
+
+
 class Matching(Api):
     """`/reconciler/api/matching/VERB`: `GET` counts the runs of a search that a verb fits, `POST` applies it to each."""
+
+    KNOWS = SEARCHED
 
     async def get(self, verb: str) -> None:
         """Count."""
@@ -223,11 +104,18 @@ class Matching(Api):
         """Apply the verb, in the name of the login."""
         self.refuse_if_read_only()
         body, by, view = self.body, self.person, self.view
-        await self.answer_with(lambda: bulk.press_all(client(), verb, bulk.read_asked(body), by, view))
+
+        def pressed() -> Document:
+            self.check_arguments(())  # the body has the search
+            return bulk.press_all(client(), verb, bulk.read_asked(body), by, view)
+
+        await self.answer_with(pressed)
 
 
 class OneRun(Api):
     """`GET /reconciler/api/runs/P/D/R`: counts and root of a run."""
+
+    KNOWS = ("incarnation",)
 
     async def get(self, path: str) -> None:
         """Read it."""
@@ -240,22 +128,34 @@ class OneRun(Api):
 class Rows(Api):
     """`GET /reconciler/api/runs/P/D/R/actions`: a page of its actions."""
 
+    KNOWS = ("after", "limit", "names", "incarnation")
+
     async def get(self, path: str) -> None:
         """Read it."""
         query, life = self.query(), self.incarnation
-        if names := query.get("names"):
-            await self.answer_with(
-                lambda: named_document(client(), RunId.parse(path), names.split(","), life)
-            )
+        if "names" in query:
+
+            def named() -> Document:
+                self.check_arguments(("names", "incarnation"))
+                return named_document(client(), RunId.parse(path), query["names"].split(","), life)
+
+            await self.answer_with(named)
             return
-        limit = _number(query.get("limit", "0"), "limit", "the most there may be")
         await self.answer_with(
-            lambda: detail.rows_document(client(), RunId.parse(path), query.get("after", ""), life, limit)
+            lambda: detail.rows_document(
+                client(),
+                RunId.parse(path),
+                query.get("after", ""),
+                life,
+                _number(query.get("limit", "0"), "limit", "the most there may be"),
+            )
         )
 
 
 class OneAction(Api):
     """`GET /reconciler/api/actions/P/D/R/A`: everything about an action."""
+
+    KNOWS = ("incarnation",)
 
     async def get(self, path: str) -> None:
         """Read it."""
@@ -273,6 +173,8 @@ class OneAction(Api):
 class Log(Api):
     """`GET /reconciler/api/actions/P/D/R/A/log`: the end of the log of an attempt."""
 
+    KNOWS = ("attempt", "incarnation")
+
     async def get(self, path: str) -> None:
         """Read it."""
         given, life = self.query().get("attempt", "0"), self.incarnation
@@ -286,23 +188,39 @@ class Log(Api):
 class Whole(Api):
     """`GET /reconciler/api/actions/P/D/R/A/inputs` or `/outputs`: the whole document, to be saved."""
 
+    KNOWS = ("incarnation",)
+
     async def get(self, path: str, which: str) -> None:
-        """Send it as it is stored, as a file: a browser never shows it as a page."""
+        """Send it as it is stored."""
         life = self.incarnation
-        try:
-            data = await self.blocking(
-                lambda: detail.whole_document(client(), ActionId.parse(path), which, life)
-            )
-        except Exception as error:  # noqa: BLE001  # each becomes a sentence
-            self.answer(self.refused(error))
-            return
-        self.set_header("Content-Type", "application/json")
-        self.set_header("Content-Disposition", f'attachment; filename="{which}.json"')
-        self.finish(data)
+        await self.answer_with_file(
+            f"{which}.json",
+            "application/json",
+            lambda: detail.whole_document(client(), ActionId.parse(path), which, life),
+        )
+
+
+class WholeLog(Api):
+    """`GET /reconciler/api/actions/P/D/R/A/log.txt`: the log of an attempt from its beginning, to be saved."""
+
+    KNOWS = ("attempt", "incarnation")
+
+    async def get(self, path: str) -> None:
+        """Send it as it is stored, or as far as it is written."""
+        given, life = self.query().get("attempt", "0"), self.incarnation
+        await self.answer_with_file(
+            "log.txt",
+            "text/plain; charset=UTF-8",
+            lambda: detail.whole_log(
+                client(), ActionId.parse(path), _number(given, "attempt", "the last one"), life
+            ),
+        )
 
 
 class Editable(Api):
     """`GET /reconciler/api/actions/P/D/R/A/editable`: inputs that lie in S3, for the form that changes them."""
+
+    KNOWS = ("incarnation",)
 
     async def get(self, path: str) -> None:
         """Read them."""
@@ -312,6 +230,8 @@ class Editable(Api):
 
 class Press(Api):
     """`POST /reconciler/api/actions/P/D/R/A/BUTTON`: does what a button says."""
+
+    KNOWS = ("incarnation",)
 
     async def post(self, path: str, button: str) -> None:
         """Do it, in the name of the login."""
@@ -362,15 +282,21 @@ class Described(Api):
         self.finish((HERE / "openapi.json").read_bytes())
 
 
+class Nowhere(Api):
+    """Any other address below `/reconciler/api`."""
+
+    def check_arguments(self, known: tuple[str, ...]) -> None:
+        """Pass: the address is what is wrong."""
+
+    def prepare(self) -> None:
+        """Refuse it, as JSON."""
+        super().prepare()
+        raise HTTPError(
+            404, "the API has no such address: read which there are at /reconciler/api/openapi.json"
+        )
+
+
 def _number(text: str, name: str, zero: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise InvalidInput(f"{name} must be a number from 1, or 0 for {zero}, got {text[:20]!r}")
     return int(text)
-
-
-def _refused(status: int) -> str:
-    return (
-        "log in with a user and password of this Flower"
-        if status == 401
-        else f"the request was refused ({status})"
-    )

@@ -25,17 +25,31 @@ _RUN: Final = "([^/]+/[^/]+/[^/]+)"
 _ACTION: Final = "([^/]+/[^/]+/[^/]+/[^/]+)"
 
 
+_SOME: Final = "{% from worker.dashboard.persons import view_of_request %}{% if view_of_request(handler).projects is None %}"
+"""Flower's own tabs lead to pages that are closed to whoever sees some projects only."""
+_SCRIPT: Final = '<script type="text/javascript">'
+"""How Flower 2.2 begins a script within a page."""
+_STYLE: Final = """<link href="{{ static_url('css/flower.css') }}" rel="stylesheet">"""
+_OURS: Final = (
+    """<link href="{{ reverse_url('runs')[:-len('/runs')] }}/reconciler/static/stock.css" rel="stylesheet">"""
+)
+"""Follows Flower's own style: its table of tasks is made for short ids."""
+_NONCE: Final = '{% from worker.dashboard.closing import nonce_of %}<script nonce="{{ nonce_of(handler) }}">'
+
+
 class TabLoader(Loader):
-    """Loads templates of Flower, with our tab in its navigation, and those of ours."""
+    """Loads templates of Flower, with our tab, a nonce for its scripts and a style of ours, and our own templates."""
 
     def _create_template(self, name: str) -> Template:
         ours = _TEMPLATES / name
         if ours.is_file():
             return Template(ours.read_bytes(), name=name, loader=self)
+        text = (Path(self.root) / name).read_text().replace(_SCRIPT, _NONCE).replace(_STYLE, _STYLE + _OURS)
         if name == "navbar.html":
-            text = (Path(self.root) / name).read_text()
-            return Template(text.replace(_MARK, _MARK + _TAB, 1), name=name, loader=self)
-        return super()._create_template(name)
+            before, mark, tabs = text.partition(_MARK)
+            own, end, rest = tabs.partition("</ul>")
+            text = f"{before}{mark}{_TAB}{_SOME}{own}{{% end %}}{end}{rest}"
+        return Template(text, name=name, loader=self)
 
 
 def install() -> None:
@@ -64,13 +78,16 @@ def _addresses() -> list[url]:
         url(rf"{api}/runs/{_RUN}/live", live.Live),
         url(rf"{api}/actions/{_ACTION}", handlers.OneAction),
         url(rf"{api}/actions/{_ACTION}/log", handlers.Log),
+        url(rf"{api}/actions/{_ACTION}/log\.txt", handlers.WholeLog),
         url(rf"{api}/actions/{_ACTION}/(inputs|outputs)", handlers.Whole),
         url(rf"{api}/actions/{_ACTION}/editable", handlers.Editable),
         url(rf"{api}/actions/{_ACTION}/([a-z]+)", handlers.Press),
+        url(rf"{api}/phases", handlers.Phases),
         url(rf"{api}/matching/([a-z]+)", handlers.Matching),
         url(rf"{api}/waiting", handlers.Waiting),
         url(rf"{api}/health", handlers.Health),
         url(rf"{api}/doctor", handlers.Doctor),
         url(rf"{api}/openapi\.json", handlers.Described),
+        url(rf"{api}/.*", handlers.Nowhere),
         url(r"/reconciler/static/(.*)", handlers.Files, {"path": str(handlers.STATIC)}),
     ]

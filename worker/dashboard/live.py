@@ -18,8 +18,8 @@ from reconciler.api.action import RunId
 from reconciler.api.errors import InvalidInput, ReconcilerError
 from reconciler.core.documents import Document
 from reconciler.core.visible import visible
+from worker.dashboard.answers import Api
 from worker.dashboard.changes import changes_document
-from worker.dashboard.handlers import Api
 from worker.dashboard.persons import client
 
 _MOST: Final = 32
@@ -79,8 +79,16 @@ def read_cursor(text: str) -> str:
     return text
 
 
+def _read_brief(text: str) -> bool:
+    if text not in {"", "yes"}:
+        raise InvalidInput(f"brief must be yes, or be left out, got {visible(text[:80])!r}")
+    return text == "yes"
+
+
 class Live(Api):
     """`GET /reconciler/api/runs/P/D/R/live`: server-sent events named `changes`, from a cursor on."""
+
+    KNOWS = ("cursor", "brief")
 
     async def get(self, path: str) -> None:
         """Stream until the browser goes away."""
@@ -89,12 +97,17 @@ class Live(Api):
             cursor = read_cursor(
                 self.request.headers.get("Last-Event-ID") or self.query().get("cursor", "0-0")
             )
+            brief = _read_brief(self.query().get("brief", ""))
         except ReconcilerError as error:
             self.answer(self.refused(error))
             return
         if why := _OPEN.refused_because(self.person):
             raise HTTPError(503, why)
-        brief = self.query().get("brief", "") == "yes"
+        try:
+            await self.blocking(lambda: client().counts(run))
+        except ReconcilerError as error:
+            self.answer(self.refused(error))
+            return
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")
         with _OPEN.one(self.person):

@@ -9,6 +9,7 @@ from reconciler.api.approval import read_condition
 from reconciler.api.logins import WHOLE, View
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
+from reconciler.controller.approval import deadline_of
 from reconciler.core.documents import Document
 from worker.dashboard.buttons import buttons_of
 from worker.dashboard.markdown import read_markdown
@@ -42,10 +43,12 @@ def _question(record: TaskAction, *, read_only: bool) -> Document:
         "action": str(record.id),
         "name": spec.name if spec else record.id.action,
         "type": spec.type if spec else "str",
+        "asks_for": spec.asks_for if spec else "an answer",
         "prompt": spec.prompt if spec else "",
         "prompt_read": read_markdown(spec.prompt) if spec else [],
         "description": spec.description if spec else "",
         "description_read": read_markdown(spec.description) if spec else [],
         "created": record.metadata.creation_timestamp,
+        "until": deadline_of(record, spec) if spec else 0,
         "buttons": [] if read_only else buttons_of(record),
     }

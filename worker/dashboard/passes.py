@@ -9,7 +9,11 @@ from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
 from reconciler.core.attempts import GOES_ON, IS_SUSPENDED
-from worker.dashboard.kinds import PASSES, RESTS, RUNS, WAITS, WHOLE, Bar
+from worker.dashboard.kinds import PASSES, RESTS, RUNS, WAITS, WHOLE, WHY, Bar
+
+_SHORT = 50
+"""For so long a reason is worth no bar, ms."""
+_WAITING = {ActionPhase.QUEUED, ActionPhase.WAITING_FOR_RESOURCES}
 
 
 def has_passes(record: TaskAction) -> bool:
@@ -39,6 +43,30 @@ def split(found: Sequence[Bar], events: Sequence[ActionEvent], *, went_on: int =
     if not events or [event.sequence for event in events] != list(range(1, len(events) + 1)):
         return [_blurred(bar) if bar.kind == RUNS and bar.attempt == went_on else bar for bar in found]
     return [piece for bar in found for piece in _pieces(bar, events, last=bar is found[-1])]
+
+
+def reasons(found: Sequence[Bar], events: Sequence[ActionEvent]) -> list[Bar]:
+    """Cut each wait where another reason for it began, as far as events tell."""
+    return [piece for bar in found for piece in _waits(bar, events)]
+
+
+def _waits(bar: Bar, events: Sequence[ActionEvent]) -> list[Bar]:
+    found = [bar]
+    if bar.kind != WAITS:
+        return found
+    for event in events:
+        at, why = event.updated_time, event.cluster_events[0].message[:WHY] if event.cluster_events else ""
+        if event.attempt != bar.attempt or event.phase not in _WAITING or not why or at < bar.start:
+            continue
+        before = found[-1]
+        if before.end and at >= before.end:
+            break
+        if at - before.start < _SHORT or before.why == why:
+            before.why = why
+        else:
+            found.append(Bar(WAITS, at, before.end, bar.attempt, why))
+            before.end = at
+    return found
 
 
 def _blurred(bar: Bar) -> Bar:

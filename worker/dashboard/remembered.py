@@ -19,7 +19,7 @@ from reconciler.client.incarnation import OneIncarnation
 from reconciler.core.children import ROOT
 from reconciler.core.counted import counted
 from reconciler.core.documents import Document
-from worker.dashboard.wanted import MOST, Wanted, label_fits
+from worker.dashboard.wanted import MOST, Wanted, code_fits, label_fits
 
 _PAGES = 10
 """Parts of the archive one search for all that match reads at most."""
@@ -141,7 +141,7 @@ def _fits(wanted: Wanted, row: Row) -> bool:
         and wanted.phase in {"", row.phase}
         and wanted.task.lower() in row.task.lower()
         and wanted.since <= row.created_at <= (wanted.until or row.created_at)
-        and (not wanted.code or any(group.code == wanted.code for group in row.groups))
+        and (not wanted.code or any(code_fits(wanted.code, group.code) for group in row.groups))
         and label_fits(wanted.label, row.labels)
     )
 

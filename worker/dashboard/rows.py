@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from reconciler.api.action import TaskAction
 from reconciler.api.event import ActionEvent
@@ -14,8 +15,22 @@ from reconciler.core.documents import Document
 from reconciler.core.events import observed_attempts
 from reconciler.core.naming import task_name
 from reconciler.core.status_conditions import terminal_time
-from worker.dashboard.kinds import ASKS, FAILED, PASSES, RESTS, RUNS, TAKEN, WAITS, WHOLE, Bar
-from worker.dashboard.passes import split
+from reconciler.core.why import told
+from worker.dashboard.kinds import (
+    ASKS,
+    ERRED,
+    FAILED,
+    LOST,
+    PASSES,
+    RESTS,
+    RUNS,
+    TAKEN,
+    WAITS,
+    WHOLE,
+    WHY,
+    Bar,
+)
+from worker.dashboard.passes import reasons, split
 
 _KINDS = {
     Reason.QUEUED: WAITS,
@@ -27,6 +42,7 @@ _ENDS = {
     Reason.COMPLETED, Reason.RETRYABLE_FAILURE, Reason.PERMANENT_FAILURE, Reason.ABORTED, Reason.PLUGIN_NOT_FOUND,
     Reason.INVALID_SPEC, Reason.SIGNALED, Reason.TIMED_OUT,
 }  # fmt: skip
+_WHEN_FAILED = {RUNS: ERRED, WAITS: FAILED}
 _RAN = {ActionPhase.SUCCEEDED, ActionPhase.FAILED, ActionPhase.TIMED_OUT}
 
 
@@ -79,13 +95,38 @@ def bars(record: TaskAction, events: Sequence[ActionEvent] = ()) -> list[Bar]:
     if ended and not found[-1].end:
         found[-1].end = ended
     found = split(found, events, went_on=observed_attempts(record) if record.status.resumes else 0)
+    found = _failures(reasons(found, events), record.status.phase_history)
     last = found[-1]
     if last.kind in {WAITS, FAILED} and began > last.start and (not last.end or began <= last.end):
         found.append(Bar(RUNS, began, last.end, last.attempt))
         last.kind, last.end = WAITS, began
     elif last.kind == WAITS and record.phase in _RAN:
         last.kind = WHOLE
+    elif last.kind == WAITS and not last.end:
+        last.why = told(record)[:WHY]
     return [*found, *_suspended(record, found[-1])]
+
+
+def _failures(found: list[Bar], history: Sequence[PhaseTransition]) -> list[Bar]:
+    """Mark what ran and failed or was lost, as the history tells."""
+    failed = [entry.message for entry in history if entry.phase == Reason.RETRYABLE_FAILURE]
+    for number, why in enumerate(failed, 1):
+        last = next((bar for bar in reversed(found) if bar.attempt == number), None)
+        if last is not None:
+            last.kind, last.why = _WHEN_FAILED.get(last.kind, last.kind), why[:WHY]
+    for bar, after in pairwise(found):
+        if bar.kind == RUNS and after.kind == WAITS and bar.end in _lost(history):
+            bar.kind = LOST
+    return found
+
+
+def _lost(history: Iterable[PhaseTransition]) -> set[int]:
+    """Find when launches that had run were made again."""
+    return {
+        after.occurred_at
+        for before, after in pairwise(history)
+        if before.phase == Reason.EXECUTING and after.phase == Reason.QUEUED
+    }
 
 
 def _suspended(record: TaskAction, last: Bar) -> Iterable[Bar]:
@@ -114,7 +155,10 @@ def _told(history: Iterable[PhaseTransition], created: int) -> list[Bar]:
         elif entry.phase in _KINDS:
             kind = _KINDS[Reason(entry.phase)]
             if kind == last.kind and not last.end:
+                last.why = last.why or (entry.message[:WHY] if kind == WAITS else "")
                 continue
             last.end = last.end or entry.occurred_at
-            found.append(Bar(kind, entry.occurred_at, 0, attempt))
+            found.append(
+                Bar(kind, entry.occurred_at, 0, attempt, entry.message[:WHY] if kind == WAITS else "")
+            )
     return [bar for bar in found if bar.end != bar.start] or found[-1:]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
 from reconciler.api.action import RunId, TaskAction
-from reconciler.api.errors import InvalidInput
+from reconciler.api.errors import BlobUnavailable, InvalidInput
 from reconciler.api.logins import WHOLE, View
+from reconciler.api.phase import ActionPhase
 from reconciler.archive.recent import Place
-from reconciler.cli.documents import counts_document, error_of
+from reconciler.cli.documents import counts_document
 from reconciler.client import Client
 from reconciler.core.children import ROOT
 from reconciler.core.documents import Document
 from reconciler.core.visible import visible
 from reconciler.stores.counts import RunCounts, RunSummary
-from worker.dashboard.remembered import add_archived
+from worker.dashboard.remembered import add_archived, all_archived
 from worker.dashboard.rows import row, task_of
-from worker.dashboard.wanted import Wanted, label_fits
+from worker.dashboard.wanted import Wanted, code_fits, label_fits
 
 _READ = 500
 """Runs read in one round trip of a search."""
@@ -73,6 +76,21 @@ def found_runs(
             yield summary, root
 
 
+def phases_document(client: Client, wanted: Wanted, view: View = WHOLE) -> Document:
+    """Count the runs of a search by the phase of their roots, archived ones too; `complete`: none was left out."""
+    phases: Counter[str] = Counter()
+    stored = _candidates(client, wanted, view, _READ)
+    for summary, root in islice(stored, _BUDGET):
+        if _fits(wanted, view, summary, root):
+            phases[str(root.phase if root else ActionPhase.QUEUED)] += 1
+    complete = next(stored, None) is None
+    try:
+        phases.update(row.phase for row in all_archived(client, wanted, view))
+    except (BlobUnavailable, InvalidInput):  # away, or too large to be looked through
+        complete = False
+    return {"phases": phases, "runs": phases.total(), "complete": complete}
+
+
 def _candidates(
     client: Client, wanted: Wanted, view: View, size: int = 0
 ) -> Iterator[tuple[RunSummary, TaskAction | None]]:
@@ -114,15 +132,25 @@ def _named(wanted: Wanted, view: View, summary: RunSummary) -> bool:
 def _fits(wanted: Wanted, view: View, summary: RunSummary, root: TaskAction | None) -> bool:
     if not _named(wanted, view, summary):
         return False
-    return not wanted.of_root or (root is not None and _root_fits(wanted, root))
+    return not wanted.of_root or (
+        root is not None
+        and _root_fits(wanted, root)
+        and (
+            not wanted.code or any(code_fits(wanted.code, code) for code in {*summary.codes, _code_of(root)})
+        )
+    )
+
+
+def _code_of(root: TaskAction) -> str:
+    """Return the code of the root's last error: a run counts it only when the root ends."""
+    error = root.status.error_state
+    return error.code if error else ""
 
 
 def _root_fits(wanted: Wanted, root: TaskAction) -> bool:
-    error = error_of(root)
     return (
         wanted.phase in {"", str(root.phase)}
         and wanted.task.lower() in task_of(root).lower()
-        and wanted.code in {"", error.code if error else None}
         and label_fits(wanted.label, root.labels)
     )
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from reconciler.api.errors import InvalidInput
-from reconciler.api.phase import ActionPhase
-from reconciler.archive.query import not_empty
+from reconciler.archive.question_fields import (
+    label_problem,
+    name_problem,
+    not_empty,
+    phase_problem,
+    place_problem,
+)
 from reconciler.core.visible import visible
 
 PAGE = 50
 MOST = 200
-_PHASES = [str(phase) for phase in ActionPhase if phase]
-"""What a search may name."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,7 +29,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         name: part of the name of the run.
         task: part of the name of the root's function or task.
         phase: phase of the root.
-        code: code of the root's error; of an archived run, of any of its actions.
+        code: of the last error of any action that has ended, or of the root: its beginning, or that of its last part.
         label: `name=value`, of the root.
         since, until: when the run was created, ms since the epoch.
         limit: most runs in the answer.
@@ -50,6 +54,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return bool(self.task or self.phase or self.code or self.label)
 
 
+SEARCHED: Final = tuple(name for name in Wanted.__struct_fields__ if name not in {"limit", "after"})
+"""What chooses runs, and not a part of the list of them."""
+
+
 def read_wanted(query: Mapping[str, str]) -> Wanted:
     """Read a query.
 
@@ -63,18 +71,34 @@ def read_wanted(query: Mapping[str, str]) -> Wanted:
         wanted: Wanted = msgspec.convert(dict(query), Wanted, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidInput(
-            f"the search cannot be read: {error}; it knows {', '.join(Wanted.__struct_fields__)}"
+            f"the search cannot be read: {error}; it knows {', '.join(Wanted.__struct_fields__)}; since and until are "
+            "times in ms since the epoch"
         ) from error
     wanted = msgspec.structs.replace(wanted, phase=wanted.phase.lower())
+    if problem := _problem(wanted):
+        raise InvalidInput(visible(problem))
     if not 1 <= wanted.limit <= MOST:
         raise InvalidInput(f"limit must be from 1 to {MOST}, got {wanted.limit}")
-    if wanted.label.startswith("="):
-        raise InvalidInput("label must name a label: write name=value, or the name alone")
-    if wanted.phase not in {"", *_PHASES}:
-        raise InvalidInput(
-            f"there is no phase {visible(wanted.phase[:80])!r}: name one of {', '.join(_PHASES)}"
-        )
     return wanted
+
+
+def _problem(wanted: Wanted) -> str:
+    """Find what no run can have: `Question.checked` refuses the same."""
+    if wanted.label.startswith("="):
+        return "label must name a label: write name=value, or the name alone"
+    if wanted.since < 0 or 0 < wanted.until < wanted.since:
+        return f"since {wanted.since} and until {wanted.until} leave no time, in ms since the epoch: change one of them"
+    places = {"project": wanted.project, "domain": wanted.domain}
+    return next(filter(None, (place_problem(field, name) for field, name in places.items() if name)), "") or (
+        name_problem(wanted.name, begins=False)
+        or (phase_problem(wanted.phase) if wanted.phase else "")
+        or (label_problem(wanted.label.partition("=")[0]) if wanted.label else "")
+    )
+
+
+def code_fits(wanted: str, code: str) -> bool:
+    """Tell whether a code begins as asked, or its last part does, as `Action` of `shop.errors.ActionFailed`."""
+    return code.startswith(wanted) or code.rpartition(".")[2].startswith(wanted)
 
 
 def label_fits(wanted: str, labels: Mapping[str, str]) -> bool:

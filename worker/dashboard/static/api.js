@@ -14,11 +14,11 @@ export let incarnation = named;
 export const stayWith = (life) => {
   incarnation = life;
 };
-const suffix = (life) => (life ? `?${new URLSearchParams({ incarnation: life })}` : "");
+const suffix = (life, more = {}) => (life || more.attempt ? `?${new URLSearchParams({ ...more, incarnation: life })}` : "");
 export const within = (path) => prefix + path + suffix(named); // a page of the same run
 // In full: the address of the page may hold a user and a password, and then a browser asks for nothing relative to it.
 const api = (path) => `${location.origin}${prefix}/reconciler/api${path}`;
-export const download = (action, which) => api(`/actions/${action}/${which}`) + suffix(incarnation);
+export const download = (action, which, more) => api(`/actions/${action}/${which}`) + suffix(incarnation, more);
 
 async function answered(request) {
   let response;
@@ -46,10 +46,10 @@ export function get(path, query) {
 
 export function post(path, body) {
   const headers = { "Content-Type": "application/json", "X-XSRFToken": meta("token") };
-  return answered(fetch(api(path) + suffix(incarnation), { method: "POST", headers, body }));
+  return answered(fetch(api(path), { method: "POST", headers, body }));
 }
 
-export const press = (action, button, text) => post(`/actions/${action}/${button}`, text);
+export const press = (action, button, text) => post(`/actions/${action}/${button}${suffix(incarnation)}`, text);
 
 const FIRST_WAIT = 2000;
 const LONGEST_WAIT = 15000;

@@ -1,42 +1,15 @@
 // The buttons of an action, as the API tells them: each opens a small form, and nothing happens before it is sent.
 
 import { get, incarnation, page, press } from "./api.js";
-import { fill, h } from "./dom.js";
+import { clamp, fill, h, prose } from "./dom.js";
+import { controlOf } from "./fields.js";
 import { sentence } from "./format.js";
 
-// A number is sent as it was typed: JSON of a browser would round large ones.
-function literal(field, input) {
-  const text = input.value.trim();
-  if (field.type === "bool") return input.value === "true" ? "true" : "false";
-  if (field.type === "int") {
-    if (!/^-?\d+$/.test(text)) throw new Error(`${field.label} must be a whole number.`);
-    if (text.length > 400 || BigInt.asIntN(64, BigInt(text)) !== BigInt(text)) throw new Error(`${field.label} must be from -9223372036854775808 to 9223372036854775807.`);
-    return text.replace(/^(-?)0+(?=\d)/, "$1");
-  }
-  if (field.type === "float") {
-    if (!text || Number.isNaN(Number(text))) throw new Error(`${field.label} must be a number.`);
-    if (!Number.isFinite(Number(text))) throw new Error(`${field.label} is too large: at most 1.7976931348623157e308 can be stored.`);
-    return JSON.stringify(Number(text));
-  }
-  if (field.type === "json") {
-    try {
-      JSON.parse(text);
-    } catch (error) {
-      throw new Error(`${field.label} must be a JSON document: ${error.message}`);
-    }
-    return text;
-  }
-  return JSON.stringify(input.value);
-}
-
-function control(field) {
-  const id = `field-${field.name}`;
-  const first = field.value === undefined || field.value === null ? "" : String(field.value);
-  if (field.type === "bool")
-    return h("select", { id, name: field.name }, h("option", { value: "true" }, "yes"), h("option", { value: "false" }, "no"));
-  if (field.type === "json") return h("textarea", { id, name: field.name, rows: 10, class: "rc-mono", spellcheck: "false", value: first });
-  return h("input", { id, name: field.name, value: first, inputmode: field.type === "int" ? "numeric" : null, autocomplete: "off" });
-}
+// What a person is asked, cut where it is long.
+export const asked = (key, { name, prompt, prompt_read: read, description, description_read: more }) => [
+  clamp(`${key} prompt`, h("div", { class: "rc-question rc-prose" }, prompt ? prose(read) : name), 600),
+  description ? clamp(`${key} description`, h("div", { class: "rc-muted rc-prose" }, prose(more)), 600) : "",
+];
 
 // The keyboard goes back to where it was; if that was drawn anew meanwhile, to what stands there now.
 function back(opener) {
@@ -48,7 +21,7 @@ function back(opener) {
 const settle = (look) => Promise.resolve(look).catch(() => {});
 
 export function openForm(button, subject, done, deliver = (text) => press(subject, button.name, text), refused = () => {}) {
-  const inputs = button.fields.map((field) => [field, control(field)]);
+  const inputs = button.fields.map((field) => [field, controlOf(field)]);
   const told = h("p", { class: "rc-red", role: "alert" });
   const send = h("button", { type: "submit", class: `rc-button rc-strong${button.danger ? " rc-danger" : ""}` }, button.label);
   const opener = document.activeElement;
@@ -64,7 +37,7 @@ export function openForm(button, subject, done, deliver = (text) => press(subjec
     if (send.disabled) return;
     fill(told);
     try {
-      const values = inputs.map(([field, input]) => `${JSON.stringify(field.name)}:${literal(field, input)}`);
+      const values = inputs.map(([field, control]) => `${JSON.stringify(field.name)}:${control.text()}`);
       send.disabled = true;
       const answer = await deliver(`{${values.join()}}`);
       close();
@@ -85,23 +58,27 @@ export function openForm(button, subject, done, deliver = (text) => press(subjec
       h("h2", { id: "rc-dialog-title" }, button.label),
       h("p", { class: "rc-mono rc-muted" }, subject),
       h("p", {}, button.explains),
-      inputs.map(([field, input]) => h("label", { for: input.id }, field.label, input)),
+      inputs.map(([, control]) => control.element),
       told,
       h("div", { class: "rc-dialog-foot" }, h("button", { type: "button", class: "rc-button", onclick: close }, "Cancel"), send),
     ),
   );
   document.body.append(dialog);
   dialog.showModal();
-  (inputs[0]?.[1] || send).focus();
-  for (const [field, input] of inputs) if (field.source) load(field, input);
+  (dialog.querySelector("input, select, textarea") || send).focus();
+  for (const [field, control] of inputs) if (field.source) load(field, control);
 
   // What is large is read when the form is opened; nothing can be sent before.
-  async function load(field, input) {
+  async function load(field, { input, take }) {
     input.placeholder = "Reading…";
     input.readOnly = send.disabled = true;
     try {
-      input.value = (await get(`/actions/${subject}/${field.source}`, { incarnation }))[field.name];
+      const found = await get(`/actions/${subject}/${field.source}`, { incarnation });
+      const held = dialog.contains(document.activeElement);
+      input.value = found[field.name];
+      take(found.parts);
       input.readOnly = send.disabled = false;
+      if (held) dialog.querySelector("input, select, textarea").focus();
     } catch (error) {
       input.placeholder = "";
       fill(told, error.message);
@@ -116,18 +93,22 @@ function telling(place) {
   return place.told;
 }
 
-export function showButtons(place, buttons, action, done, told = telling(place)) {
+// `over`: it has ended, so an abort that was asked for goes on no more.
+export function showButtons(place, buttons, action, done, told = telling(place), over = false) {
+  if (over && told.begun) fill(told);
+  if (over) told.begun = false;
   const seen = JSON.stringify(buttons);
   if (place.seen === seen) return; // so that nobody loses the button he is on
   place.seen = seen;
   const answered = (answer) => {
     fill(told, answer.told);
+    told.begun = answer.button === "abort" && answer.outcome !== "ended before";
     return done(answer);
   };
   fill(
     place,
     (buttons || []).map((button) =>
-      h("button", { type: "button", class: `rc-button${button.danger ? " rc-danger" : ""}`, "data-button": button.name, onclick: () => openForm(button, action, answered, undefined, done) }, button.label),
+      h("button", { type: "button", class: `rc-button${button.danger ? " rc-danger" : button.name === "signal" ? " rc-strong" : ""}`, "data-button": button.name, onclick: () => openForm(button, action, answered, undefined, done) }, button.label),
     ),
   );
 }

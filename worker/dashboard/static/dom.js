@@ -31,6 +31,26 @@ export function add(element, children) {
   return element;
 }
 
+// A sentence of ours, in which commands stand between backticks.
+export const coded = (text) => text.split(/`([^`]+)`/).map((part, index) => (index % 2 ? h("code", {}, part) : part));
+
+const opened = new Set(); // long texts that a person opened, over the looks
+
+// A long text is cut to some lines, with a button that shows all of it.
+export function clamp(key, element, most = 400) {
+  const text = element.textContent;
+  if (text.length <= most && text.split("\n").length <= 8 && element.querySelectorAll("p, li, tr, pre").length <= 8) return element;
+  const button = h("button", { type: "button", class: "rc-button rc-quiet", onclick: () => (opened.delete(key) || opened.add(key), show()) });
+  function show() {
+    const all = opened.has(key);
+    element.classList.toggle("rc-clamp", !all);
+    button.setAttribute("aria-expanded", String(all));
+    button.textContent = all ? "Show less" : "Show all";
+  }
+  show();
+  return [element, button];
+}
+
 const ALLOWED = new Set("p h3 h4 h5 h6 ul ol li blockquote em strong s a hr br code pre table thead tbody tr th td span".split(" "));
 
 // Markdown as the server has read it: a tree of texts and of these elements, and of nothing else.
@@ -44,12 +64,15 @@ export function prose(tree, depth = 0) {
 }
 
 // Fills an element anew. The keyboard stays where it was: on what says the same now, else on the first thing there is.
+// So does the eye: what was scrolled in a box, as a log that grows, is still seen there.
 export function fill(element, ...children) {
   const active = document.activeElement;
   const inside = active !== element && element.contains(active);
   const [sign, at] = inside ? placeOf(element, active) : [];
+  const scrolled = boxes(element).map((one) => [signOf(one), one.scrollTop]);
   element.replaceChildren();
   add(element, children);
+  for (const box of boxes(element)) box.scrollTop = scrolled.find(([name]) => name === signOf(box))?.[1] || 0;
   if (inside) {
     const all = focusable(element);
     const same = all.filter((one) => signOf(one) === sign);
@@ -58,6 +81,7 @@ export function fill(element, ...children) {
   return element;
 }
 
+const boxes = (element) => [...element.querySelectorAll(".rc-pre")];
 const focusable = (element) => [...element.querySelectorAll("a, button, input, select, textarea, summary, [tabindex]")];
 const signOf = (one) => `${one.tagName} ${one.getAttribute("href") || one.getAttribute("aria-label") || one.textContent}`;
 

@@ -4,9 +4,10 @@ import { h } from "./dom.js";
 
 const UNITS = [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]];
 
+// As `reconciler` writes it, with more of short ones: 627ms, 3.2s, 33s, 5m 6s, 2h.
 export function span(ms) {
-  if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;
-  if (ms < 10000) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms < 1000) return `${Math.max(0, Math.round(ms))}ms`;
+  if (ms < 10000) return `${(Math.floor(ms / 100) / 10).toFixed(ms % 1000 ? 1 : 0)}s`;
   let left = Math.floor(ms / 1000);
   const parts = [];
   for (const [seconds, unit] of UNITS) {
@@ -15,7 +16,7 @@ export function span(ms) {
     if (count) parts.push(`${count}${unit}`);
     else if (parts.length) break;
   }
-  return parts.length === 1 && ms < 60000 ? `${Math.floor(ms / 1000)} s` : parts.slice(0, 2).join(" ");
+  return parts.slice(0, 2).join(" ");
 }
 
 export function ago(at, now) {
@@ -33,7 +34,10 @@ export const count = (number) => number.toLocaleString("en-US");
 export const counted = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
 // A text as a sentence: a capital first, and one full stop at most.
-export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!…]\s*$/.test(text) ? "" : ".");
+export const sentence = (text) => (/^[^\s/]+\//.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1)) + (/[.?!…]\s*$/.test(text) ? "" : ".");
+
+// An error in a list: what is before its name, and the place it is shown at, say nothing there.
+export const brief = (error, run) => error.replace(/\[(?:\w+\.)+(\w+)\]/g, "[$1]").replaceAll(`${run}/`, "");
 
 export function size(bytes) {
   if (bytes < 1024) return `${bytes} B`;

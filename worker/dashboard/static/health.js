@@ -2,7 +2,7 @@
 
 import { get, page } from "./api.js";
 import { fill, h } from "./dom.js";
-import { count, moment, sentence, size, span } from "./format.js";
+import { count, counted, moment, sentence, size, span } from "./format.js";
 
 const MARKS = { ok: "✓", problem: "✗", skipped: "–" };
 const EVERY = 3000;
@@ -30,7 +30,7 @@ function known(queue) {
   if (!queue.functions.length) return "–";
   const name = `fn:${queue.name}`;
   const names = queue.functions.map((one) => h("li", {}, h("code", {}, one.name), one.workers < queue.workers ? h("span", { class: "rc-red" }, ` ${one.workers} of ${queue.workers} workers`) : ""));
-  return h("details", { open: opened.has(name), ontoggle: (event) => opened[event.target.open ? "add" : "delete"](name) }, h("summary", { "aria-label": `Functions of ${queue.name}: ${queue.functions.length}` }, count(queue.functions.length)), h("ul", { class: "rc-names", tabindex: "0", "aria-label": `Functions of ${queue.name}` }, names));
+  return h("details", { open: opened.has(name), ontoggle: (event) => opened[event.target.open ? "add" : "delete"](name) }, h("summary", { "aria-label": `${counted(queue.functions.length, "function")} known in ${queue.name}` }, counted(queue.functions.length, "function")), h("ul", { class: "rc-names", tabindex: "0", "aria-label": `Functions of ${queue.name}` }, names));
 }
 
 const opened = new Set(); // lists a person opened, over the looks
@@ -75,8 +75,8 @@ export async function showHealth(body) {
         h(
           "section",
           { class: "rc-card", "aria-label": "What reconciler doctor says" },
-          h("h2", {}, found.ok ? "All is well" : "What is not well"),
-          h("ul", { class: "rc-history" }, lines.map(([one, text]) => h("li", {}, h("span", { class: one.state === "problem" ? "rc-red" : "rc-muted" }, MARKS[one.state]), h("strong", { class: "rc-check" }, one.name), h("span", { class: `rc-grow${one.state === "problem" ? " rc-red" : ""}` }, text)))),
+          h("h2", {}, found.ok ? "All is well" : "Not all is well"),
+          h("ul", { class: "rc-history" }, lines.map(([one, text]) => h("li", {}, h("span", { class: one.state === "problem" ? "rc-mark rc-red" : "rc-mark rc-muted" }, MARKS[one.state]), h("strong", { class: "rc-check" }, one.name), h("span", { class: `rc-grow${one.state === "problem" ? " rc-red" : ""}` }, text)))),
         ),
       );
     } catch (error) {
@@ -93,7 +93,7 @@ export async function showHealth(body) {
       h(
         "div",
         { class: "rc-figures" },
-        figure("the oldest step is late", span(found.late), found.late > LATE),
+        found.late < 1000 ? figure("no step is late", "On time", false) : figure("the oldest step is late", span(found.late), found.late > LATE),
         figure(waiting === 1 ? "launch waits" : "launches wait", count(waiting), false),
         figure(found.workers.length === 1 ? "worker lives" : "workers live", count(found.workers.length), !found.workers.length),
         figure(`worker ${found.lost.count === 1 ? "lease" : "leases"} lost within a day`, count(found.lost.count), found.lost.count > 0),
@@ -101,13 +101,13 @@ export async function showHealth(body) {
       ),
       table(
         "Queues",
-        ["Queue", "Waiting", "Workers", "Functions", "State", "Limit"],
+        ["Queue", "Waiting", "Workers", "Functions known", "State", "Limit"],
         found.queues.map((queue) => cells(queue.name, count(queue.waiting), count(queue.workers), known(queue), queue.paused ? h("span", { class: "rc-red" }, "paused") : queue.workers ? "open" : h("span", { class: "rc-red" }, "no worker"), queue.limit === null ? "none" : count(queue.limit))),
       ),
       table(
         "Workers",
         ["Worker", "Process", "Queues", "Functions", "Release", "Started", "Troubles"],
-        found.workers.map((one) => cells(one.name, one.process, one.queues.join(", "), one.functions === null ? "–" : count(one.functions), one.release, moment(one.started, found.now), one.troubles.length ? h("span", { class: "rc-red" }, one.troubles.join(" ")) : "none")),
+        found.workers.map((one) => cells(one.name, one.process, one.queues.join(", "), one.functions === null ? "none: it takes steps" : count(one.functions), one.release, moment(one.started, found.now), one.troubles.length ? h("span", { class: "rc-red" }, one.troubles.join(" ")) : "none")),
       ),
       table(
         "Schedules",

@@ -2,8 +2,9 @@
 
 import { get, incarnation, live, page, stayWith, within } from "./api.js";
 import { showButtons } from "./buttons.js";
-import { CHEVRON, fill, h, icon } from "./dom.js";
-import { PHASES, badge, count, dot, ended, shares, span, words } from "./format.js";
+import { CHEVRON, clamp, fill, h, icon } from "./dom.js";
+import { PHASES, badge, brief, count, counted, dot, ended, shares, span, words } from "./format.js";
+import { KINDS, LEGEND, RESTARTS, lineage, showAxis } from "./timeline.js";
 import { Tree } from "./tree.js";
 
 const ROW = 32;
@@ -11,8 +12,9 @@ const AROUND = 8; // rows kept above and below what is seen
 const READ = 500; // actions read by name at a time
 const EVERY = 1000; // a clock that runs is drawn so often
 const LOOK = 4000; // without a stream the run is read so often
+const SILENT = 12000; // after so long without a word of its stream a page is not live
+const ASKS = 5; // questions that are named above the tree
 const FIRST = 300; // actions read first, so that something is seen soon
-const KINDS = { waits: "waits", runs: "runs", asks: "asks a person", suspended: "suspended, waits for what it started", failed: "failed", whole: "waited and ran", taken: "taken over from another run", passes: "ran and was suspended in turns" };
 
 export async function showRun(body, run) {
   const [project, domain, name] = run.split("/");
@@ -23,9 +25,10 @@ export async function showRun(body, run) {
   const found = await get(`/runs/${run}`, { incarnation });
   stayWith(found.incarnation);
   const state = h("span", { class: "rc-live", role: "status" });
+  const asks = h("div", { role: "status" });
   const head = h("div", { class: "rc-facts" });
   const buttons = h("div", { class: "rc-actions" });
-  const legend = h("span", { class: "rc-legend", hidden: true }, h("span", { class: "rc-key", "aria-hidden": "true" }), "critical path: of each action the child that ended last");
+  const legend = h("ul", { class: "rc-legend", "aria-label": "What the bars mean" });
   const filter = h("input", { type: "search", class: "rc-search rc-small", placeholder: "Find an action, task or phase", "aria-label": "Find an action" });
   const axis = h("div", { class: "rc-axis", "aria-hidden": "true" });
   const spacer = h("div", { class: "rc-spacer", role: "presentation" });
@@ -34,8 +37,10 @@ export async function showRun(body, run) {
     body,
     h("nav", { class: "rc-crumbs", "aria-label": "Where this is" }, h("a", { href: page("/runs") }, "Runs"), h("span", {}, project), h("span", {}, domain)),
     h("header", { class: "rc-head" }, h("h1", {}, name), head, buttons),
-    h("div", { class: "rc-tools" }, filter, legend, state),
+    asks,
+    h("div", { class: "rc-tools" }, filter, state),
     h("section", { class: "rc-board" }, h("div", { class: "rc-board-head" }, h("span", {}, "Action"), axis), pane),
+    legend,
   );
 
   const tree = new Tree();
@@ -56,13 +61,25 @@ export async function showRun(body, run) {
     fill(
       head,
       root ? badge(root.phase) : "",
+      root?.aborting ? h("span", { class: "rc-tag rc-red" }, "is being aborted") : "",
       shares(phases, actions || 1),
       h("span", {}, PHASES.filter((phase) => phases[phase]).map((phase) => `${count(phases[phase])} ${words(phase)}`).join(" · ")),
       h("span", { class: "rc-muted" }, root ? span((root.ended || now()) - root.created) : ""),
       lineage(found),
-      root ? h("a", { href: within(`/runs/${run}/${root.name}`) }, "Open its root") : "",
-      root && root.error ? h("span", { class: "rc-red" }, root.error) : "",
+      root ? h("a", { href: within(`/runs/${run}/${root.name}`) }, "Inputs, outputs, log") : "",
+      root && root.error ? h("div", { class: "rc-whole-line" }, clamp("error", h("div", { class: "rc-red" }, brief(root.error, run)), 240)) : "",
     );
+  }
+
+  // However deep a question lies, the run waits for its answer.
+  function showAsks() {
+    const waiting = [...tree.actions.values()].filter((one) => one.phase === "paused").map((one) => one.name);
+    const seen = waiting.join();
+    if (asks.dataset.seen === seen) return;
+    asks.dataset.seen = seen;
+    const links = waiting.slice(0, ASKS).map((one, index) => [index ? ", " : " ", h("a", { class: "rc-mono", href: within(`/runs/${run}/${one}`) }, one)]);
+    const more = waiting.length > ASKS ? `, and ${count(waiting.length - ASKS)} more` : "";
+    fill(asks, waiting.length ? h("p", { class: "rc-why" }, `${counted(waiting.length, "question waits", "questions wait")} for a person:`, links, more) : "");
   }
 
   function range() {
@@ -84,8 +101,9 @@ export async function showRun(body, run) {
   function layout() {
     laid = Date.now();
     tree.layout(fits());
-    critical = root && ended(root.phase) ? tree.critical() : new Set();
-    legend.hidden = !critical.size;
+    critical = root && ended(root.phase) && tree.actions.size > 1 ? tree.critical() : new Set();
+    showLegend();
+    showAsks();
     spacer.style.setProperty("height", `${tree.rows.length * ROW}px`);
     drawn.forEach((element) => element.remove());
     drawn = new Map();
@@ -93,10 +111,27 @@ export async function showRun(body, run) {
     draw();
   }
 
+  // What there is, and no more.
+  function showLegend() {
+    const kinds = new Set();
+    for (const one of tree.actions.values()) for (const [kind, , over] of one.bars) kinds.add(kind === "runs" && over && over === one.ended ? `runs p-${one.phase}` : kind);
+    if (kinds.has("erred")) kinds.delete("runs p-failed"); // they look alike
+    const shown = Object.keys(LEGEND).filter((kind) => kinds.has(kind));
+    const seen = `${shown} ${critical.size > 0}`;
+    if (legend.dataset.seen === seen) return;
+    legend.dataset.seen = seen;
+    const key = (kind) => h("span", { class: "rc-key", "aria-hidden": "true" }, h("span", { class: `rc-bar k-${kind}` }));
+    fill(
+      legend,
+      shown.map((kind) => h("li", {}, key(kind), LEGEND[kind])),
+      critical.size ? h("li", { class: "rc-critical" }, key("whole"), "critical path: of each action the child that ended last") : "",
+    );
+  }
+
   function draw() {
     planned = false;
     const [first, last] = range();
-    showAxis(axis, first, last);
+    showAxis(axis, pane, last - first);
     const from = Math.max(0, Math.floor(pane.scrollTop / ROW) - AROUND);
     const to = Math.min(tree.rows.length, Math.ceil((pane.scrollTop + pane.clientHeight) / ROW) + AROUND);
     for (const [index, element] of drawn)
@@ -136,6 +171,7 @@ export async function showRun(body, run) {
   }
 
   function redraw() {
+    showLegend();
     drawn.forEach((element) => element.remove());
     drawn = new Map();
     draw();
@@ -143,7 +179,7 @@ export async function showRun(body, run) {
 
   function line(row, index, first, last) {
     const about = row.action || row.total;
-    const decides = row.action && critical.has(row.action.name);
+    const decides = (row.group || [row.action]).some((one) => critical.has(one.name));
     const label = row.group ? `${count(row.group.length)} × ${about.task}` : about.name;
     return h(
       "div",
@@ -167,6 +203,7 @@ export async function showRun(body, run) {
         dot(about.phase),
         row.action ? h("a", { class: "rc-name", tabindex: "-1", href: within(`/runs/${run}/${about.name}`) }, about.name) : h("span", { class: "rc-name" }, label),
         row.action ? h("span", { class: "visually-hidden" }, words(about.phase)) : "",
+        row.action && about.aborting ? h("span", { class: "rc-tag rc-red" }, "is being aborted") : "",
         h("span", { class: "rc-task" }, row.action ? about.task : words(about.phase)),
         row.action && about.attempt > 1 ? h("span", { class: "rc-tag", title: "attempts so far" }, `×${about.attempt}`) : "",
         row.action && about.launches > about.resumes ? h("span", { class: "rc-tag", title: "launched again after launches that were lost or failed" }, `↻${about.launches - about.resumes}`) : "",
@@ -183,18 +220,19 @@ export async function showRun(body, run) {
     return [["waits", created, began || over, 1], ...(began ? [["runs", began, over, 1]] : [])];
   }
 
-  function piece([kind, start, over, attempt], about, first, last) {
+  function piece([kind, start, over, attempt, why], about, first, last) {
     const until = over || now();
     const left = ((start - first) / (last - first)) * 100;
     const width = ((until - start) / (last - first)) * 100;
     const tail = over && over === about.ended ? ` p-${about.phase}` : "";
-    const text = told([kind, start, over, attempt]);
+    const text = told([kind, start, over, attempt, why || (tail && about.error)]);
     return h("span", { class: `rc-bar k-${kind}${tail}${over ? "" : " rc-goes-on"}`, title: text, style: { left: `${left}%`, width: `max(3px, ${width}%)` } });
   }
 
-  function told([kind, start, over, attempt]) {
+  function told([kind, start, over, attempt, why]) {
     if (kind === "taken") return KINDS[kind];
-    return `${KINDS[kind]}, attempt ${attempt}: ${span((over || now()) - start)}`;
+    if (kind === "whole" && why === RESTARTS) why = "";
+    return `${KINDS[kind]}, attempt ${attempt}: ${span((over || now()) - start)}${why ? `; ${why === RESTARTS ? "back-off" : why}` : ""}`;
   }
 
   function mark() {
@@ -262,7 +300,7 @@ export async function showRun(body, run) {
 
   showHead();
   const standing = () => `${root?.phase} ${Object.keys(phases).every(ended)}`;
-  const lookAtButtons = (offered) => showButtons(buttons, offered, `${run}/${root?.name || "a0"}`, again);
+  const lookAtButtons = (offered) => showButtons(buttons, offered, `${run}/${root?.name || "a0"}`, again, undefined, Boolean(root) && ended(root.phase));
   async function again() {
     lookAtButtons((await get(`/runs/${run}`, { incarnation })).buttons);
   }
@@ -294,6 +332,15 @@ export async function showRun(body, run) {
 
   let looking = 0;
   let looked = found.now;
+  let heard = Date.now(); // a stream says something every few seconds, also when nothing changes
+  let open = false;
+  const over = () => root && ended(root.phase) && Object.keys(phases).every(ended);
+  const showState = () => {
+    const silent = Date.now() - heard > SILENT;
+    const text = silent ? `not live: Flower has said nothing since ${new Date(heard).toLocaleTimeString("en-GB")}` : over() ? "has ended" : "live";
+    state.classList.toggle("rc-off", silent);
+    if (state.textContent !== text) fill(state, text);
+  };
   const notLive = (why) => fill(state, `not live: ${why}, looked at ${new Date(looked).toLocaleTimeString("en-GB")}`);
 
   // What a stream would tell, read as any page is, while there is none.
@@ -323,25 +370,29 @@ export async function showRun(body, run) {
     found.cursor,
     (news) => {
       clock.offset = news.now - Date.now();
+      heard = Date.now();
       if (news.gone) {
         stream.close();
         looking = clearInterval(looking);
         return void get(`/runs/${run}`, { incarnation }).then(archived, (error) => fill(state, error.message));
       }
-      if (!news.actions.length && !news.brief.length) return;
+      if (!news.actions.length && !news.brief.length) return void showState();
       const before = standing();
       phases = news.phases;
       put(news.actions);
       for (const one of news.brief) if (!tree.patch(one)) strange.add(one[0]);
       if (standing() !== before && !document.querySelector("dialog[open]")) again().catch(() => {});
       showHead();
+      showState();
       layout();
     },
-    (open) => {
+    (opened) => {
+      open = opened;
       state.classList.toggle("rc-off", !open);
       if (open) {
         looking = clearInterval(looking);
-        return void fill(state, "live");
+        heard = Date.now();
+        return void showState();
       }
       if (looking) return;
       looked = Date.now();
@@ -351,26 +402,9 @@ export async function showRun(body, run) {
     },
   );
   setInterval(() => {
+    if (open) showState();
     if (document.hidden || !root || ended(root.phase) || Date.now() - laid < EVERY) return;
     showHead();
     redraw();
   }, EVERY);
-}
-
-// What the run was made of, and what was made of it.
-function lineage({ made_by: by, made_into: into }) {
-  const link = (path) => h("a", { href: page(`/runs/${path}`) }, path.split("/").pop());
-  const [source, life] = by ? by.source.split("@") : [];
-  return [
-    by ? h("span", {}, `${by.verb} of `, h("a", { href: `${page(`/runs/${source}`)}?${new URLSearchParams({ incarnation: life || "" })}` }, source.split("/").pop()), by.changed ? ", changed" : "") : "",
-    into.length ? h("span", {}, "made into ", into.map((one, index) => [index ? ", " : "", link(one)])) : "",
-  ];
-}
-
-function showAxis(axis, first, last) {
-  const ticks = [0, 0.25, 0.5, 0.75, 1];
-  const text = ticks.map((part) => (part ? span((last - first) * part) : "0"));
-  if (axis.dataset.text === text.join()) return;
-  axis.dataset.text = text.join();
-  fill(axis, text.map((one, index) => h("span", { style: { left: `${ticks[index] * 100}%` } }, one)));
 }

@@ -3,7 +3,7 @@
 import { get, page, post, readOnly, sees, seesAll } from "./api.js";
 import { openForm } from "./buttons.js";
 import { fill, h } from "./dom.js";
-import { PHASES, badge, count, counted, ended, moment, sentence, shares, span, words } from "./format.js";
+import { PHASES, badge, brief, count, counted, ended, moment, sentence, shares, span, words } from "./format.js";
 
 const FIELDS = ["project", "domain", "task", "phase", "code", "label", "since", "until"];
 const UNITS = { s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
@@ -25,6 +25,7 @@ export function readQuery(text) {
     const known = field.toLowerCase();
     if (!rest.length) names.push(word);
     else if (known === "name") names.push(rest.join(":"));
+    else if (known in query) throw new Error(`The search names ${known}: twice, and a run has one: leave one out.`);
     else if (FIELDS.includes(known)) query[known] = rest.join(":");
     else throw new Error(`A search knows no “${field}:”. It knows name, ${FIELDS.join(", ")}; what has no colon is part of the name, and a label is searched as label:team=red.`);
   }
@@ -73,7 +74,7 @@ function line(run, now) {
       { class: "rc-run", href: page(`/runs/${run.run}`) + (run.archived ? `?${new URLSearchParams({ incarnation: run.incarnation })}` : "") },
       h("span", { class: "rc-run-phase" }, badge(phase), run.archived ? h("span", { class: "rc-tag", title: "read from the archive in S3" }, "archived") : ""),
       h("span", { class: "rc-run-name" }, h("strong", {}, name), h("small", {}, `${project} / ${domain}`)),
-      h("span", { class: "rc-run-task" }, root ? root.task : "", root && root.error ? h("small", { class: "rc-red" }, root.error) : ""),
+      h("span", { class: "rc-run-task" }, root ? root.task : "", root && root.error ? h("small", { class: "rc-red", title: root.error }, brief(root.error, run.run)) : ""),
       h(
         "span",
         { class: "rc-run-share" },
@@ -84,6 +85,11 @@ function line(run, now) {
       h("span", { class: "rc-run-when" }, moment(run.created, now)),
     ),
   );
+}
+
+function inPhases(runs, phases) {
+  const some = PHASES.filter((phase) => phases[phase]);
+  return `${counted(runs, "run")}${some.length ? `: ${some.map((phase) => `${count(phases[phase])} ${words(phase)}`).join(", ")}` : ""}`;
 }
 
 // One thing done to all runs of a search: first it is counted, and the count has to be typed.
@@ -107,14 +113,20 @@ export async function showRuns(body) {
     type: "search",
     class: "rc-search",
     id: "rc-search",
-    placeholder: "Search by name, or phase:failed task:… project:… label:… code:… since:2h",
     "aria-label": "Search runs",
     value: asks,
   });
+  const narrow = matchMedia("(max-width: 760px)");
+  const hint = () => (search.placeholder = narrow.matches ? "Name, phase:failed, since:2h …" : "Search by name, or phase:failed task:… project:… label:… code:… since:2h");
+  narrow.addEventListener("change", hint);
+  hint();
   const chips = h("div", { class: "rc-chips", role: "group", "aria-label": "Phase of the run" });
+  const heads = h("div", { class: "rc-run-heads", "aria-hidden": "true" }, ["Phase", "Run", "Task", "Actions", "Took", "Created"].map((one) => h("span", {}, one)));
   const list = h("ul", { class: "rc-list", "aria-label": "Runs, newest first" });
   const foot = h("p", { class: "rc-foot", role: "status" });
   const more = h("button", { class: "rc-button", hidden: true, onclick: () => load(true) }, "Older runs");
+  const counting = h("button", { type: "button", class: "rc-button", hidden: true, "data-count": true, onclick: () => countAll() }, "Count all");
+  const total = h("p", { class: "rc-foot", role: "status" });
   const told = h("p", { class: "rc-foot", role: "status" });
   const trouble = h("p", { class: "rc-foot rc-red", role: "status" });
   const all = h("div", { class: "rc-all", hidden: true, role: "group", "aria-label": "All runs of this search" });
@@ -146,8 +158,9 @@ export async function showRuns(body) {
     h("header", { class: "rc-head" }, h("h1", {}, "Runs"), h("form", { role: "search", onsubmit: (event) => (event.preventDefault(), clearTimeout(timer), changed(), (typing = false)) }, search)),
     h("div", { class: "rc-bar-of-search" }, chips, all),
     told,
+    heads,
     list,
-    h("div", { class: "rc-center" }, trouble, foot, more),
+    h("div", { class: "rc-center" }, trouble, foot, total, h("div", { class: "rc-actions rc-middle" }, more, counting)),
   );
   let next = "";
   let paged = false;
@@ -179,10 +192,11 @@ export async function showRuns(body) {
   }
   function show() {
     fill(told);
+    fill(total);
     showChips();
-    if (!list.children.length) fill(foot, "Reading…");
-    load(false).catch((error) => {
-      more.hidden = all.hidden = true;
+    if (!list.children.length) fill(foot, (foot.shown = "Reading…"));
+    load(false).then(comeBack).catch((error) => {
+      more.hidden = all.hidden = counting.hidden = true;
       list.replaceChildren(); // it would answer another question
       fill(trouble);
       foot.classList.add("rc-empty");
@@ -190,8 +204,23 @@ export async function showRuns(body) {
     });
   }
   function fail(error) {
+    foot.shown = "";
     fill(foot, h("span", { class: "rc-red" }, sentence(error.message)));
   }
+  // Back in the list it stands where it was left: as many rows, and the same place.
+  let left = history.state;
+  async function comeBack() {
+    const { rows = 0, top = 0, at = "" } = left || {};
+    left = null;
+    while (next && list.children.length < rows) await load(true);
+    if (!rows) return;
+    [...list.querySelectorAll("a")].find((a) => a.getAttribute("href") === at)?.focus({ preventScroll: true });
+    scrollTo({ top, behavior: "instant" });
+  }
+  addEventListener("pagehide", () => {
+    const at = document.activeElement?.getAttribute("href") || "";
+    history.replaceState({ rows: list.children.length, top: scrollY, at }, "");
+  });
   async function load(older) {
     const turn = ++asked;
     let found;
@@ -204,7 +233,7 @@ export async function showRuns(body) {
     paged = older || (paged && turn > 1 && older);
     next = found.next;
     const focused = document.activeElement?.getAttribute?.("href");
-    const lines = found.runs.map((run) => Object.assign(line(run, found.now), { phase: run.ended < run.actions ? "running" : run.root?.phase || "queued" }));
+    const lines = found.runs.map((run) => Object.assign(line(run, found.now), { phase: run.ended < run.actions ? "running" : run.root?.phase || "queued", seen: run.root?.phase || "queued" }));
     if (older) list.append(...lines);
     else list.replaceChildren(...lines);
     if (focused) [...list.querySelectorAll("a")].find((a) => a.getAttribute("href") === focused)?.focus({ preventScroll: true });
@@ -213,9 +242,30 @@ export async function showRuns(body) {
     showBulk(Boolean(next));
     foot.classList.toggle("rc-empty", none);
     fill(trouble, found.problem || "");
-    const tried = found.searched > found.runs.length ? ` ${counted(found.searched, "run was", "runs were")} searched.` : "";
-    fill(foot, none ? (next ? `Nothing here yet.${tried}` : nothing(search.value.trim())) : next ? "" : `These are all.${tried}`);
+    searched = found.searched + (older ? searched : 0);
+    const tried = searched > list.children.length ? ` ${counted(searched, "run was", "runs were")} searched.` : "";
+    const shown = none ? (next ? `Nothing here yet.${tried}` : nothing(search.value.trim())) : `${next ? "Shown are the newest" : "These are all"}: ${byPhase()}.${tried}`;
+    if (foot.shown !== shown) fill(foot, (foot.shown = shown));
+    counting.hidden = !next;
   }
+  // How many rows there are, and of each phase.
+  function byPhase() {
+    const rows = [...list.children];
+    return inPhases(rows.length, Object.fromEntries(PHASES.map((phase) => [phase, rows.filter((row) => row.seen === phase).length])));
+  }
+  // Of those that are not shown, too: asked for by a press, as each is looked at.
+  async function countAll() {
+    counting.ariaBusy = "true";
+    try {
+      const asked = search.value;
+      const found = await get("/phases", readQuery(asked));
+      if (asked === search.value) fill(total, `${found.complete ? "In all" : "In all at least"} ${inPhases(found.runs, found.phases)}.`);
+    } catch (error) {
+      fill(total, h("span", { class: "rc-red" }, sentence(error.message)));
+    }
+    counting.ariaBusy = "false";
+  }
+  let searched = 0;
   let timer = 0;
   search.addEventListener("input", () => {
     clearTimeout(timer);

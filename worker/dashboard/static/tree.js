@@ -1,13 +1,16 @@
-// The actions of a run as rows: a tree, in which many equal siblings are one row until it is opened.
+// The actions of a run as rows: a tree, siblings in the order in which they were created, in which many equal siblings are one row until it is opened.
 
 import { ended } from "./format.js";
 
 const MANY = 12; // equal siblings of which one row is made
 
+const natural = new Intl.Collator("en", { numeric: true }); // m2 before m10
+
 export class Tree {
   constructor() {
     this.actions = new Map();
     this.children = new Map();
+    this.grown = new Set(); // parents whose children are to be put in order
     this.open = new Map(); // key → whether it was opened or closed by hand
     this.rows = [];
   }
@@ -18,6 +21,7 @@ export class Tree {
     if (known) return;
     if (!this.children.has(action.parent)) this.children.set(action.parent, []);
     this.children.get(action.parent).push(action.name);
+    this.grown.add(action.parent);
   }
 
   // Takes what was told in short: the rest is read when the row is seen. Tells whether the action is known.
@@ -64,6 +68,7 @@ export class Tree {
   below(parent, level) {
     const groups = new Map();
     const names = this.children.get(parent) || [];
+    if (this.grown.delete(parent)) names.sort((one, other) => this.actions.get(one).created - this.actions.get(other).created || natural.compare(one, other));
     for (const name of names) {
       const action = this.actions.get(name);
       const leaf = !this.children.has(name);

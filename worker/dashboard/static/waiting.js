@@ -1,16 +1,17 @@
 // What waits for a person: one card for each question, with its form behind a button.
 
-import { get, page } from "./api.js";
-import { showButtons } from "./buttons.js";
-import { fill, h, prose } from "./dom.js";
-import { count, moment, sentence } from "./format.js";
+import { get, page, readOnly } from "./api.js";
+import { asked, showButtons } from "./buttons.js";
+import { coded, fill, h } from "./dom.js";
+import { ago, count, moment, sentence, stamp } from "./format.js";
 
 const EVERY = 5000;
 
 function told({ questions, waiting, complete }) {
   if (!complete) return "More questions wait than were looked through: those of your projects may be among them.";
   if (waiting > questions.length) return `The newest ${count(questions.length)} of ${count(waiting)}.`;
-  return questions.length ? "" : "Nothing waits for you.";
+  if (!questions.length) return "Nothing waits for you.";
+  return readOnly ? "This Flower is read-only, so answer with `reconciler signal`; started with FLOWER_BASIC_AUTH=user:password it has a form for it." : "";
 }
 
 export async function showWaiting(body) {
@@ -28,9 +29,8 @@ export async function showWaiting(body) {
     return h(
       "li",
       { class: "rc-card" },
-      h("div", { class: "rc-question rc-prose" }, one.prompt ? prose(one.prompt_read) : one.name),
-      one.description ? h("div", { class: "rc-muted rc-prose" }, prose(one.description_read)) : "",
-      h("p", { class: "rc-muted" }, h("a", { href: page(`/runs/${one.action}`) }, `${run} / ${name}`), ` in ${project} / ${domain}, asks for ${one.type}, `, moment(one.created, now)),
+      asked(one.action, one),
+      h("p", { class: "rc-muted" }, h("a", { href: page(`/runs/${one.action}`) }, `${run} / ${name}`), ` in ${project} / ${domain}, asked `, moment(one.created, now), ` for ${one.asks_for}`, one.until ? [", until ", stamp(one.until), one.until > now ? ` (${ago(one.until, now)})` : ""] : ""),
       buttons,
     );
   }
@@ -42,7 +42,7 @@ export async function showWaiting(body) {
       last = seen;
       list.replaceChildren(...found.questions.map((one) => card(one, found.now)));
     }
-    fill(foot, told(found));
+    fill(foot, coded(told(found)));
     foot.classList.toggle("rc-empty", !found.questions.length);
   }
   const lookAgain = () => look().catch((error) => fill(foot, h("span", { class: "rc-red" }, sentence(error.message))));
