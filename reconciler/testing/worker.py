@@ -73,7 +73,13 @@ class LabWorker:
     def _run(self, shard: int, record: TaskAction) -> None:
         launch = record.attempt.launch
         began = self._lab.clock()
-        outcome = msgspec.structs.replace(self._outcome(record), began=began)
+        try:
+            outcome = msgspec.structs.replace(self._outcome(record), began=began)
+        except _Lacks as lacks:
+            self._lab.store.decline_attempt(
+                record.id, launch, owner=_OWNER, why=str(lacks), delay=1000, lacks=lacks.name
+            )
+            return
         finished = Finished(record.id, launch, outcome, record.metadata.incarnation)
         self._lab.store.finish_attempts(shard, _OWNER, [finished])
 
@@ -88,10 +94,7 @@ class LabWorker:
             )
             return AttemptOutcome(ended="raised", code="UnknownFunction", message=text, retryable=False)
         began = lab.clock()
-        try:
-            environment = {**context.environment, **self._secrets(record, context)}
-        except SecretUnavailable as error:
-            return AttemptOutcome(ended="raised", code=error.code, message=str(error), retryable=False)
+        environment = {**context.environment, **self._secrets(record, context)}
         with _environment(environment):
             ended = self.one_pass(record, context, function)
         failed = ended.outcome is not None and ended.outcome.ended == "raised"
@@ -144,13 +147,23 @@ class LabWorker:
         return AttemptOutcome(ended=SUSPENDED, waits=names[:NAMED], waits_for=len(names), until=until)
 
     def _secrets(self, record: TaskAction, context: TaskExecutionContext) -> dict[str, str]:
-        manager = self._lab.reconciler.secret_manager
-        return {
-            variable_of(secret.key, secret.env): manager.get(
-                secret.key, group=secret.group, project=record.id.project, domain=record.id.domain
-            )
-            for secret in context.shared_template.secrets
-        }
+        manager, found = self._lab.reconciler.secret_manager, {}
+        for secret in context.shared_template.secrets:
+            try:
+                found[variable_of(secret.key, secret.env)] = manager.get(
+                    secret.key, group=secret.group, project=record.id.project, domain=record.id.domain
+                )
+            except SecretUnavailable as error:
+                raise _Lacks(secret.key, str(error)) from error
+        return found
+
+
+class _Lacks(Exception):  # no error, a turn of events: the launch goes back
+    """This process lacks a secret."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(why)
+        self.name = name
 
 
 class Pass(NamedTuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 from reconciler.client import Client
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
+
+_CLOCK = Path(__file__).parents[1] / "support" / "skewed_clock.c"
 
 
 @pytest.fixture
@@ -45,3 +49,14 @@ def client(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Client:
     for name, value in stack.servers.env().items():
         monkeypatch.setenv(name, value)
     return Client.from_settings(Settings.from_env(stack.env()))
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that shifts clocks; skipped where there is no C compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler here to build the library that shifts the clocks of single processes")
+    made = tmp_path_factory.mktemp("shim") / "skewed_clock.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", made, _CLOCK, "-ldl"], check=True)
+    return made

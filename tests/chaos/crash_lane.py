@@ -56,7 +56,7 @@ class Lane:
         self._finish("client", partial(self._submit, f"round-{number}", str(tally)))
         self._until(lambda: is_over(self._client), "all actions have ended")
         over, during = time.time(), len(deaths(self._traps))
-        extra = check(self._client, tally)
+        extra, packed = check(self._client, tally)
         self._until(lambda: is_free(self._engine, self._client), "quota and cache are free")
         self._forget()
         died = deaths(self._traps)
@@ -66,6 +66,7 @@ class Lane:
             "deaths": [[role, point] for _, role, point in died[before:]],
             "missed": clear_traps(self._traps),
             "extra": extra,
+            "packed": packed,
             "recovery": over - max((at for at, _, _ in died[before:]), default=over),
         }
 

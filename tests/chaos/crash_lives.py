@@ -44,7 +44,7 @@ from reconciler.sweeps.collect import collect
 from reconciler.sweeps.expire import expire
 from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine
-from worker.attempts import batch, runners
+from worker.attempts import batch, pace, runners
 from worker.attempts.drawing import Drawing
 from worker.attempts.flower import Telling
 from worker.process import configure, current_engine
@@ -141,7 +141,10 @@ def prepare(settings: Settings) -> None:
     read = functools.cache(botocore.loaders.JSONFileLoader().load_file)
     setattr(botocore.loaders.JSONFileLoader, "load_file", lambda _self, path: read(path))  # noqa: B010  # as below
     setattr(threads, "_is_main", lambda: True)  # noqa: B010  # a thread of a life stands for a process
-    setattr(batch, "_TURN", 0.005)  # noqa: B010  # most that is drawn together is given back
+    if settings.pack_outputs:  # many are drawn together, and share an object
+        setattr(pace, "_TOGETHER", 5.0)  # noqa: B010  # as below
+    else:
+        setattr(batch, "_TURN", 0.005)  # noqa: B010  # most that is drawn together is given back
     setattr(runners, "runner_of", lambda _engine: HereRunner())  # noqa: B010  # mypy allows no method to be replaced
 
 

@@ -18,13 +18,24 @@ from reconciler.api.template import Identifier, Interface, TaskMetadata, TaskTem
 from reconciler.archive.archive import Archive
 from reconciler.archive.index import list_index, read_rows
 from reconciler.client import Client, Run
+from reconciler.core.layout import read_part
 from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore
 from reconciler.testing.invariants import check_due_index, check_events, check_run
 from reconciler.wiring import Engine
 
 GPU = "gpu"
-EXPECTED = {"work": 12, "flaky": 2, "once": 1, "alone": 2, "big": 1, "victim": 1, "child0": 1, "child1": 1}
+EXPECTED = {
+    "work": 12,
+    "flaky": 2,
+    "once": 1,
+    "alone": 2,
+    "big": 1,
+    "victim": 1,
+    "child0": 1,
+    "child1": 1,
+    "late": 1,
+}
 """Executions of each function in a round in which nobody dies."""
 _ENDED_WITH = {ActionPhase.FAILED: 1, ActionPhase.ABORTED: 1, ActionPhase.RECOVERED: 1}
 """At most so many actions of a round do not succeed: the one nobody can run, the victim, and the one that is taken over."""
@@ -60,6 +71,7 @@ def submit(client: Client, name: str, tally: str) -> None:
     _tend_queues(client, group)
     _await_running(client, victim)
     client.abort(victim.action)
+    _tell_nobody(client, key("late"), tally)
     _look(client, group)
 
 
@@ -101,6 +113,17 @@ def _tend_queues(client: Client, group: Run[list[str]]) -> None:
     store.launches_waiting()
 
 
+def _tell_nobody(client: Client, key: str, tally: str) -> None:
+    """Leave a launch in a line when all tickets are used up, as a process does that dies before it sends one."""
+    queue = client.settings.attempts_queue
+    client.store.set_queue(queue, pause=True)
+    late = chaos_tasks.mark.submit(("late", 0.0, tally), idempotency_key=key)
+    pause = threading.Event()
+    while late.phase is ActionPhase.QUEUED and not client.store.turn(late.action).line:
+        pause.wait(0.05)
+    client.store.set_queue(queue, pause=False)
+
+
 def _look(client: Client, group: Run[list[str]]) -> None:
     """Read everything that a page or a command shows."""
     client.runs()
@@ -123,11 +146,12 @@ def is_over(client: Client) -> bool:
     )
 
 
-def check(client: Client, tally: Path) -> int:
-    """Check all runs of a round; returns how many executions were more than needed."""
+def check(client: Client, tally: Path) -> tuple[int, int]:
+    """Check all runs of a round; returns how many executions were more than needed, and how many outputs lie in packs."""
     others: list[TaskAction] = []
+    packed = 0
     runs = client.runs(limit=100)
-    assert len(runs) == 14, f"{len(runs)} runs instead of those submitted"
+    assert len(runs) == 15, f"{len(runs)} runs instead of those submitted"
     for run in runs:
         check_run(client, run.id)
         for action in client.actions(run.id):
@@ -136,6 +160,7 @@ def check(client: Client, tally: Path) -> int:
             elif action.status.outputs is not None:
                 far = msgspec.structs.replace(action.status.outputs, inline=None)
                 client.blobs.get(far.uri, sha256=far.sha256)
+                packed += read_part(far.uri) is not None
     check_due_index(client)
     said = [f"{action.id} {action.phase} {action.status.error_state}" for action in others]
     phases = Counter(action.phase for action in others)
@@ -143,7 +168,7 @@ def check(client: Client, tally: Path) -> int:
     executions = Counter(tally.read_text().split())
     missing = [n for n, least in EXPECTED.items() if executions[n] < least and n != "victim"]
     assert not missing, f"succeeded without an execution: {missing}"
-    return sum((executions - Counter(EXPECTED)).values())
+    return sum((executions - Counter(EXPECTED)).values()), packed
 
 
 def check_archived(blobs: BlobStore, roots: list[TaskAction]) -> None:

@@ -92,6 +92,17 @@ def until(condition: Callable[[], object], within: float = 30.0, *, what: str = 
     return time.monotonic() - began
 
 
+def until_reached(
+    count: Callable[[], int], enough: int, what: str, state: Callable[[], object], without: float = 60.0
+) -> None:
+    """Wait until a count has grown to this, however slowly; fails when it has not grown for so many seconds."""
+    while (reached := count()) < enough:
+        try:
+            until(lambda: count() > reached, without)
+        except AssertionError:
+            raise AssertionError(f"{reached} of {enough} {what} for {without:g} s: {state()}") from None
+
+
 def ended(client: Client, run: RunId) -> int:
     """Count how many actions of a run have ended."""
     return client.counts(run).ended

@@ -34,6 +34,7 @@ UNREACHED: dict[str, str] = {
     for verb, why in (
         ("start_attempt", "workers draw; nobody takes a launch by its name"),
         ("list_asking", "only looks, for the page of questions; nobody opens it here"),
+        ("queues_with_rules", "only looks, for lists of queues; nobody lists them here"),
         ("ended_children", "only looks, for who takes results as they come; nobody does here"),
     )
     for side in ("before", "after")
@@ -45,6 +46,8 @@ FAST = {
     "QUOTAS": "gpu=1", "SHARDS": "2", "INLINE_LIMIT": "1024", "COLLECT_OBJECTS": "true", "IMPORTS": "chaos_tasks",
 }  # fmt: skip
 """Short leases: who died is replaced soon. Few shards: a lane looks at all of them again and again."""
+PACKED = "2048"
+"""In every other lane small outputs of siblings share an object."""
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(PATIENCE + 60)]
 
@@ -80,6 +83,9 @@ def test_a_death_at_every_crash_point_loses_nothing(rng: random.Random, tmp_path
                 break
     _report(rounds, time.monotonic() - began)
     assert not wanted, f"never died so often as wanted: {wanted}"
+    packed = sum(one["packed"] for one in rounds)
+    print(f"{packed} outputs lay in packs")
+    assert packed, "no output shared an object: these lanes proved nothing of packs"
 
 
 def _plan(
@@ -115,7 +121,8 @@ def _start_lane(
     servers: EmbeddedServers, rounds: list[list[tuple[str, int]]], place: Path
 ) -> tuple[subprocess.Popen[str], Path]:
     prefix = f"{place.parent.name}-{place.name}"
-    settings = {**FAST, "KEY_PREFIX": prefix, "S3_PREFIX": prefix}
+    packs = PACKED if place.name.endswith(("1", "3", "5", "7")) else "0"
+    settings = {**FAST, "KEY_PREFIX": prefix, "S3_PREFIX": prefix, "PACK_OUTPUTS": packs}
     here = Path(__file__).parent
     env = {**os.environ, **servers.env(), **{f"RECONCILER_{name}": text for name, text in settings.items()}}
     env["PYTHONPATH"] = os.pathsep.join([str(here), str(here.parents[1])])

@@ -83,7 +83,7 @@ def test_celery_workers_die_at_crash_points(
         before = len(deaths(traps))
         _until(stack, partial(_is_done, submitting, client), traps)
         times += [time.time() - at for at, _, _ in deaths(traps)[before:][-1:]]
-        extra += check(client, tally)
+        extra += check(client, tally)[0]
         _until(stack, lambda: is_free(engine, client), traps)
         todo += clear_traps(traps)
         (traps / WHOLE).unlink(missing_ok=True)

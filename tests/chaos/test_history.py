@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import history_tasks
 import pytest
 import redis
+from redis_usage import Usage
 
 from benchmarks.shapes import LEAF
 from reconciler.api.phase import ActionPhase
@@ -64,33 +65,6 @@ def workers(servers: EmbeddedServers, folder: Path) -> Iterator[Settings]:
         for name, value in servers.env().items():
             patch.setenv(name, value)
         yield Settings.from_env(running.env())
-
-
-class Usage(NamedTuple):
-    """What a server holds, in bytes.
-
-    Attributes:
-        kept: without what ends by itself: lines to its clients, what is to be written to its file, notes of slow commands.
-        used: all of it, as INFO says.
-    """
-
-    kept: int
-    used: int
-
-    @classmethod
-    def of(cls, client: redis.Redis) -> Usage:
-        """Take the numbers of this moment."""
-        client.memory_purge()
-        # INFO counts a line's buffers late, by up to a second, and so may take more away than is there
-        before: Any = client.info("memory")
-        client.slowlog_reset()
-        pipe = client.pipeline(transaction=True)
-        info, lines = pipe.info("memory").client_list().execute()
-        of_lines = sum(int(line["tot-mem"]) for line in lines)
-        return cls(info["used_memory"] - of_lines - info["mem_aof_buffer"], before["used_memory"])
-
-    def __str__(self) -> str:
-        return f"{self.kept / 1024:.0f} ({self.used / 1024:.0f})"
 
 
 class History:

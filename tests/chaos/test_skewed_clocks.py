@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +21,6 @@ from reconciler.embedded.stack import Stack
 from reconciler.testing.invariants import check_due_index, check_run
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
-SOURCE = Path(__file__).parents[1] / "support" / "skewed_clock.c"
 ACTIONS = 40
 DELAYS = (1.0, 2.0, 4.0)
 LATE = 3.0
@@ -32,17 +29,6 @@ AHEAD = 40.0
 """Seconds before its time at which everything is started again; some of them the start takes."""
 SLACK = 3.0
 """What a busy machine may need on top, in seconds."""
-
-
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library that shifts clocks; skipped where there is no C compiler."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler here to build the library that shifts the clocks of single processes")
-    made = tmp_path_factory.mktemp("shim") / "skewed_clock.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", made, SOURCE, "-ldl"], check=True)
-    return made
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 import harm_tasks
 import msgspec
 import pytest
-from harm_support import Site, running_site, traces, until
+from harm_support import Site, ended, running_site, traces, until, until_reached
 
 from reconciler.api.action import TaskAction
 from reconciler.api.phase import ActionPhase
@@ -43,11 +43,18 @@ def test_a_parent_whose_worker_is_killed_counts_each_child_once(
     print(f"kills after so many executions: {marks}")
     run = harm_tasks.count_up.delay(CHILDREN, str(tally), str(passes))
     worker = site.stack.processes["attempts-1"]
+
+    def parent() -> str:
+        """Tell how it is, when nothing goes on."""
+        record = site.client.get(run.action)
+        return f"{record.phase}, {record.status.error_state}, waits: {record.attempt}"
+
     for mark in marks:
-        until(lambda: len(traces(tally)) >= mark, 120, what=f"{mark} executions")  # noqa: B023  # used at once
+        until_reached(lambda: len(traces(tally)), mark, "executions", parent)
         worker.kill()
         site.stack.start_workers()
-    assert run.result(timeout=300) == sum(range(CHILDREN))
+    until_reached(lambda: ended(site.client, run.id), CHILDREN + 1, "ends", parent)
+    assert run.result() == sum(range(CHILDREN))
     until(lambda: site.client.get(run.action).token == 0, what="the end of all rounds")
 
     executions = Counter(int(line.partition(":")[0]) for line in traces(tally))

@@ -13,6 +13,7 @@ from reconciler.api.action import SUSPENDED, ActionId, AttemptOutcome
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import TRANSITIONS, ActionPhase
 from reconciler.api.template import template_or_none
+from reconciler.core.progress import begun
 from reconciler.core.retries import WORKER_LOST
 from reconciler.plugins.group_config import config_of
 from reconciler.stores.holds import RunLife
@@ -173,11 +174,21 @@ class Observer:
                 life.unseen = life.unseen or requests > life.requests
                 life.requests = requests
             _looked_at(path, life, record, due.get(path), now)
-            _stands(path, record, shard)
+            if record.metadata.expires_at and not record.ended:
+                self._expires(path, record, due.get(path, 0))
+            _stands(path, record, shard, now)
             if outcome is not None and outcome.ended == SUSPENDED:
                 self._wakes(path, record, outcome, shard.due.get(path, 0) - _SOON)
         if len(due) > len(shard.records) or not due.keys() <= shard.records.keys():
             raise Violation(f"due without a record: {sorted(due.keys() - shard.records.keys())}")
+
+    def _expires(self, path: str, record: Record, due: int) -> None:
+        """Check that somebody looks, in time, at what has to begin by then and has not."""
+        now, action = self._store.now(), self._store.get(record.id)
+        if due <= now or record.held(now) or action is None or begun(action):
+            return
+        late = due > record.metadata.expires_at and record.status.error_state is None
+        _ensure(not late, f"{path} expires at {record.metadata.expires_at}, and nobody looks before {due}")
 
     def _wakes(self, path: str, record: Record, outcome: AttemptOutcome, due: int) -> None:
         """Check that a suspended parent wakes at its time, and at once when all it waits for has ended."""
@@ -278,8 +289,12 @@ class Observer:
 
     # -- attempts --------------------------------------------------------------------------------------------------
     def _started(self, action: ActionId, owner: str, together: int) -> None:
-        launch = self._store.shard(action).records[str(action)].launch
+        record, now = self._store.shard(action).records[str(action)], self._store.now()
+        launch, times = record.launch, record.metadata
         assert launch is not None
+        _ensure(times.not_before <= now, f"{action} was drawn at {now}, and begins at {times.not_before}")
+        late = times.expires_at and times.expires_at <= now
+        _ensure(not late, f"{action} was drawn at {now}, and has expired at {times.expires_at}")
         key = (str(action), launch.name)
         _ensure(key not in self.granted, f"{key} was drawn by {self.granted.get(key)} and again by {owner}")
         self.granted[key], self.together[key] = owner, together
@@ -355,14 +370,15 @@ def _looked_at(path: str, life: Life, record: Record, due: int | None, now: int)
         raise Violation(f"{path}: an abort, a signal or an outcome came, and nobody looks before {due}")
 
 
-def _stands(path: str, record: Record, shard: Shard) -> None:
+def _stands(path: str, record: Record, shard: Shard, now: int) -> None:
     """Check that a launch which waits for a worker stands in its line, and no other launch stands anywhere."""
     launch = record.launch
     if launch is None:
         return
     if launch.line and (launch.owner or path not in shard.lines.get(launch.line, {})):
         raise Violation(f"{path} is said to stand in {launch.line!r}, and does not")
-    if not (launch.line or launch.owner or launch.handed_back or record.stopping):
+    expired = record.metadata.expires_at and record.metadata.expires_at <= now
+    if not (launch.line or launch.owner or launch.handed_back or record.stopping or expired):
         raise Violation(f"launch {launch.name!r} of {path} waits for a worker, and stands in no line")
 
 
@@ -374,6 +390,10 @@ def _counters(shard: Shard) -> None:
         counts = found.setdefault(run, {})
         phase = str(int(record.phase))
         counts[phase] = counts.get(phase, 0) + 1
+        error = record.status.error_state
+        if record.ended and error is not None and record.phase is not ActionPhase.RECOVERED:
+            known = shard.counters.get(run, {})
+            _ensure(f"x:{error.code}" in known, f"{path} ended with {error.code}, and {run} counted {known}")
         if parent is None:
             continue
         counts[f"o:{parent}"] = counts.get(f"o:{parent}", 0) + (not record.ended)
@@ -385,7 +405,9 @@ def _counters(shard: Shard) -> None:
             _ensure(not above.ended or bool(owed), f"{path} lives on below an end that owes nothing")
     for run, counts in found.items():
         stored = {
-            k: n for k, n in shard.counters.get(run, {}).items() if n and k[:2] not in {"t:", "f:", "lp"}
+            k: n
+            for k, n in shard.counters.get(run, {}).items()
+            if n and k[:2] not in {"t:", "f:", "x:", "lp"}
         }
         _ensure(
             stored == {k: n for k, n in counts.items() if n}, f"{run}: counted {stored}, there are {counts}"

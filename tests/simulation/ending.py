@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.errors import BlobCorrupt, BlobNotFound
 from reconciler.api.event import OUTPUTS_FILE
 from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import CacheStatus
@@ -83,11 +84,9 @@ def _record(sim: Simulation, record: TaskAction) -> None:
         raise Violation(f"{path} has ended and holds {status.quota_leases}")
     if record.token or record.metadata.finalizers:
         raise Violation(f"{path} has ended and owes something")
-    if record.phase is ActionPhase.RECOVERED:  # as long as it says so, they are there
-        _has_outputs(sim, record)
+    data = _outputs(sim, record)  # as long as it names them, they are there
     if record.phase is not ActionPhase.SUCCEEDED or status.outputs is None:
         return
-    data = sim.blobs.get(status.outputs.uri, sha256=status.outputs.sha256)
     if status.outputs.inline not in {None, data}:
         raise Violation(f"{path}: the copy of its outputs differs from them")
     if _cache(record) is CacheStatus.HIT:
@@ -193,7 +192,7 @@ def _archived(sim: Simulation) -> None:
         for name, action in run.actions.items():
             life = (str(row.id.action(name)), row.incarnation.partition("~")[0])
             found.setdefault(life, []).append(len(run.events(name)))
-            _has_outputs(sim, action)
+            _outputs(sim, action)
     asked = _asked(sim)
     seen = {key: sorted(life.sequence for life in lives) for key, lives in sim.observer.forgotten.items()}
     seen = {key: counts for key, counts in seen.items() if _life_of(*key) not in asked}
@@ -216,13 +215,15 @@ def _asked(sim: Simulation) -> set[str]:
     } | sim.workload.deleted
 
 
-def _has_outputs(sim: Simulation, action: TaskAction) -> None:
-    """What the archive names is there, be it of another run."""
+def _outputs(sim: Simulation, action: TaskAction) -> bytes | None:
+    """Read the outputs a record or the archive names, which are there, whole, be it those of another run."""
     ref = action.status.outputs
-    if ref is not None and sim.blobs.stat(ref.uri) is None:
-        raise Violation(
-            f"the archive names {ref.uri} as outputs of {action.id}, which is {action.phase}, and it is gone"
-        )
+    if ref is None:
+        return None
+    try:
+        return sim.blobs.get(ref.uri, sha256=ref.sha256)
+    except (BlobNotFound, BlobCorrupt) as error:
+        raise Violation(f"{action.id} is {action.phase}, and its outputs are lost: {error}") from error
 
 
 def _deleted_objects(sim: Simulation) -> None:

@@ -24,7 +24,7 @@ def making(rng: random.Random, names: list[str], new: str, *, changeable: bool) 
     source, action = ActionId.parse(names[0]).run_id, ActionId.parse(rng.choice(names)).action
     given: dict[str, Any] = {}
     if verb == "fork" and changeable and rng.random() < 0.5:
-        given = {"inputs": {action: {"x": rng.randrange(9)}}}
+        given = {"inputs": {action: {"x": 2 + rng.randrange(9)}}}  # another one than any has
     elif verb == "fork":
         given = {"again": (action,)}
     return verb, lambda client: getattr(client, verb)(source, name=new, **given)

@@ -17,6 +17,7 @@ from reconciler.children import starting, values
 from reconciler.children.starting import Starting
 from reconciler.children.values import Values
 from reconciler.core.children import generation
+from reconciler.core.layout import Part
 from reconciler.plugins import windowed
 from reconciler.stores import placing
 from reconciler.stores.base import CommitOutcome, CreateOutcome
@@ -35,9 +36,11 @@ from reconciler.stores.memory.state import Shard
 from reconciler.stores.memory.stepping import Decided, Stepping
 from reconciler.sweeps import archive, objects
 from tests.simulation.scheduler import NEVER
+from worker.attempts import packs
 from worker.attempts.batch import Batch
 
 resync_module = import_module("reconciler.sweeps.resync")
+round_module = import_module("reconciler.controller.round")
 Planted = tuple[object, str, Any]
 """Where, which attribute, and what it is replaced by."""
 
@@ -47,6 +50,7 @@ _put_back = lines._put_back
 _need_ticket = Heads.need_ticket
 _serve = Heads.serve
 _batch_look = Batch._look
+_batch_made = Batch._made
 _wake = Shard.wake
 _leave = Shard.leave
 _release = MemoryCatalog.release_reservation
@@ -268,6 +272,24 @@ def _next_instead_of_due(self: Next, path: str, due: Any, now: int) -> None:
         due.pop(path, None)
 
 
+def _referred_to_first(self: Batch, ended: Any) -> None:
+    parcels = packs.parcels_of(self._engine, ended)
+    for parcel in parcels:
+        for attempt, uri in parcel.parts:
+            attempt.write(uri)
+    self._report([attempt for attempt in ended if not attempt.beat.superseded])
+    self._made([(parcel.uri, parcel.data) for parcel in parcels])
+
+
+def _taken_for_written(self: Batch, made: Any) -> list[bool]:
+    _batch_made(self, made)
+    return [True] * len(made)
+
+
+def _off_by_one(pack: str, first: int, size: int) -> Part:
+    return Part(pack, first and first - 1, size)
+
+
 def _begins_anywhere(self: Creating, new: Record, begins: str, admitted: Any = ()) -> Any:
     del begins
     return _answer(self, new, "", admitted)
@@ -319,8 +341,13 @@ MISTAKES: dict[str, Planted] = {
     "a map starts more than may be open": (windowed, "_room", _without_bound),
     "source of a run that is made of it not held": (Holding, "hold", _not_held),
     "deletion not heeded by who archives": (Deleter, "take_back", _not_taken_back),
+    "outputs written after the commit that points to them": (Batch, "_write", _referred_to_first),
+    "outputs pointed to that nobody could write": (Batch, "_made", _taken_for_written),
+    "range of a pack off by one": (packs, "Part", _off_by_one),
     "noted as next instead of due": (Next, "note", _next_instead_of_due),
     "request for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),
+    "expired in a line, and nobody looks": (round_module, "begun", lambda _: True),
+    "expired launch drawn": (lines, "_expired", lambda *_: False),
     "launch given up, whoever has it": (stepping, "fence_of", lambda _: NO_FENCE),
 }
 

@@ -20,10 +20,10 @@ import structlog
 
 from reconciler.api.action import TaskAction
 from reconciler.api.template import SecretRef
-from reconciler.archive import index, recent
+from reconciler.archive import index, recent, unread
 from reconciler.children import desk, driving, following, functions, loops, sleeps, values, watching
 from reconciler.children import threads as waits
-from reconciler.client import archived, sources, storing
+from reconciler.client import archived, reading, sources, storing, to_delete
 from reconciler.controller import joined, step
 from reconciler.controller.step import Stepper
 from reconciler.stores import blobs
@@ -148,9 +148,9 @@ class RandomPace:
     def __init__(self, sim: Simulation) -> None:
         self._rng = sim.rng
 
-    def of(self, function: str) -> int:
+    def of(self, function: str, left: int) -> int:
         """Count how many to draw."""
-        del function
+        del function, left
         return self._rng.choice((1, 2, 3, 8))
 
     def ran(self, function: str, seconds: list[float]) -> None:
@@ -334,6 +334,8 @@ def seams(sim: Simulation) -> Iterator[None]:
         (retry, "Future", future_class(sim)),
         (retry, "threading", threads(sim)),
         (batch, "time", time),
+        (batch, "_SOME", 2),
+        (batch, "_MOMENT", 0.0),
         (batch, "threading", threads(sim)),
         (batch, "keeper", Keepers(sim)),
         (drawing, "time", time),
@@ -348,7 +350,10 @@ def seams(sim: Simulation) -> Iterator[None]:
         (heartbeat, "threading", threads(sim)),
         (runners, "runner_of", lambda engine: VirtualRunner(sim, sim.knows(engine))),
         (objects, "ThreadPoolExecutor", InlinePool),
-        *((module, "ThreadPoolExecutor", InlinePool) for module in (archive, sources, index, recent, blobs)),
+        *(
+            (module, "ThreadPoolExecutor", InlinePool)
+            for module in (archive, blobs, index, reading, recent, sources, to_delete, unread)
+        ),
         (archived, "time", time),
         (storing, "new_incarnation", lambda: "".join(drawn.choices("abcdefgh", k=10))),
     ]

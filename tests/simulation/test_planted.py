@@ -6,7 +6,18 @@ from reconciler.api.errors import ReconcilerError
 from tests.simulation.checker import Violation
 from tests.simulation.planted import MISTAKES, planted
 from tests.simulation.simulation import Simulation
-from tests.simulation.workload import ALIKE_ELSEWHERE, CROWD, FAMILY, IMPATIENT, MAPS, NIGHTLY, PAST, TURNS
+from tests.simulation.workload import (
+    ALIKE_ELSEWHERE,
+    CROWD,
+    FAMILY,
+    IMPATIENT,
+    MAPS,
+    NIGHTLY,
+    PACKS,
+    PAST,
+    TIMED,
+    TURNS,
+)
 from tests.unit.test_names_used_again import (
     test_a_run_forgotten_while_it_is_submitted_again_begins_anew as a_run_forgotten_while_submitted,
 )
@@ -21,12 +32,17 @@ _THEMES = {
     "child accepted below an end": FAMILY,
     "child under another name in each pass": FAMILY,
     "failed child started anew in a replay": FAMILY,
+    "expired in a line, and nobody looks": TIMED,
+    "expired launch drawn": TIMED,
     "fair key starved": TURNS,
     "last value of a step stands": FAMILY,
     "lost launch taken for one of several": CROWD,
     "low priority starved": TURNS,
     "source of a run that is made of it not held": PAST,
     "deletion not heeded by who archives": PAST,
+    "outputs written after the commit that points to them": PACKS,
+    "outputs pointed to that nobody could write": PACKS,
+    "range of a pack off by one": PACKS,
     "suspended parent not woken": FAMILY,
     "wait that was given up forgotten": IMPATIENT,
     "run of its own started anew in each pass": IMPATIENT,

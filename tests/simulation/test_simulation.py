@@ -12,13 +12,13 @@ from reconciler.core.layout import PACKS as PACKS_FOLDER
 from reconciler.stores.memory.store import MemoryStore
 from tests.simulation.checker import Observer, Violation
 from tests.simulation.simulation import Simulation, story_of
-from tests.simulation.workload import FAMILY, IMPATIENT, MAPS, PACKS, THEMES, TURNS, Theme
+from tests.simulation.workload import FAMILY, IMPATIENT, MAPS, PACKS, THEMES, TIMED, TURNS, Theme
 
 SEEDS = int(os.environ.get("SIM_SEEDS", "200"))
 START = int(os.environ.get("SIM_START", "0"))
 ONE = os.environ.get("SIM_SEED")
 """With a number, that story alone is told, with its trace."""
-EVERY_THEME = (*THEMES, IMPATIENT, MAPS, TURNS)
+EVERY_THEME = (*THEMES, IMPATIENT, MAPS, TIMED, TURNS)
 ALIKE = 169
 """A story that differed from process to process, in several themes, when leases were renewed in the order of a set."""
 
@@ -55,6 +55,14 @@ def test_no_story_of_turns_breaks_a_promise() -> None:
     """No fair key and no low priority is passed over for long; whatever dies, freezes or gets lost."""
     for seed in range(START, START + SEEDS // 20):
         told(seed, TURNS)
+
+
+@pytest.mark.rule("R83")
+@pytest.mark.rule("R84")
+def test_no_story_of_times_breaks_a_promise() -> None:
+    """Nothing begins before its time or after it has expired, and a step ends that in time; whatever dies or freezes."""
+    for seed in range(START, START + SEEDS // 5):
+        told(seed, TIMED)
 
 
 def test_no_story_of_packs_breaks_a_promise() -> None:

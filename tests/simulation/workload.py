@@ -57,6 +57,7 @@ class Theme(msgspec.Struct, frozen=True):
         crowd: most tasks of a group: of a long line several are drawn together.
         quick: functions take no time, so those that are drawn together are written together.
         turns: groups have fair keys and priorities.
+        timed: share of naps, tasks and groups that have a countdown, or expire.
         favourites: calls before which processes like to freeze.
         impatient: functions that start others give waits up, start over, and start runs of their own.
     """
@@ -76,6 +77,7 @@ class Theme(msgspec.Struct, frozen=True):
     deleted: float = 0.0
     bulks: float = 0.0
     turns: bool = False
+    timed: float = 0.0
     favourites: tuple[str, ...] = FAVOURITES
     impatient: bool = False
 
@@ -85,6 +87,7 @@ CROWD = Theme(
 )
 PACKS = msgspec.structs.replace(CROWD, quick=True, crowd=24, remade=0.5, favourites=OF_PACKS)
 TURNS = msgspec.structs.replace(CROWD, secrets=1.0, crowd=24, turns=True)
+TIMED = Theme((1, 3, 2, 0, 0, 0), cached=0.2, functions=0.7, greedy=0.3, aborted=0.1, crowd=8, timed=0.7)
 MAPS = Theme((0, 0, 0, 1, 0, 0), maps=5, favourites=OF_STEPS)
 FAMILY = Theme((0, 0, 0, 0, 0, 1), favourites=OF_FAMILIES)
 IMPATIENT = msgspec.structs.replace(FAMILY, impatient=True, aborted=0.2)
@@ -114,9 +117,9 @@ PROJECT, DOMAIN = "default", "development"
 _ENDS = {ActionPhase.SUCCEEDED, ActionPhase.FAILED}
 
 
-def submitting(spec: ActionSpec) -> Do:
+def submitting(spec: ActionSpec, **times: Any) -> Do:
     """Let a client submit one action."""
-    return lambda client: client.submit(spec)
+    return lambda client: client.submit(spec, **times)
 
 
 def signalling(action: ActionId, value: int, by: str) -> Do:
@@ -248,9 +251,21 @@ class Workload:
         self.ops.append(Op(at, f"submit {run}", do, tuple(names)))
         return names
 
+    def _timed(self, run: str, do: Callable[..., Do], ends: dict[str, set[ActionPhase]]) -> list[str]:
+        """Submit with a time before which it may not begin, and one until which it has to."""
+        rng, times = self.rng, dict[str, float]()
+        if self.theme.timed and rng.random() < self.theme.timed:
+            times["countdown"] = rng.choice((0, 1, 20, 60))
+            if rng.random() < 0.7:
+                times["expires"] = times["countdown"] + rng.choice((0.001, 0.1, 1, 10, 60))
+        names = self._submit(run, do(**times), ends)
+        for name in names:
+            self.expected[name].abortable = "expires" in times
+        return names
+
     def _nap(self, run: str) -> list[str]:
         spec = msgspec.structs.replace(self._nap_spec(self.rng.choice((0, 1, 20, 90))), run_name=run)
-        return self._submit(run, submitting(spec), {"a0": {ActionPhase.SUCCEEDED}})
+        return self._timed(run, lambda **times: submitting(spec, **times), {"a0": {ActionPhase.SUCCEEDED}})
 
     @staticmethod
     def _nap_spec(seconds: int) -> ActionSpec:
@@ -265,7 +280,7 @@ class Workload:
     def _task(self, run: str) -> list[str]:
         spec, ends = self.task()
         spec = msgspec.structs.replace(spec, run_name=run)
-        return self._submit(run, submitting(spec), {"a0": ends})
+        return self._timed(run, lambda **times: submitting(spec, **times), {"a0": ends})
 
     def _group(self, run: str) -> list[str]:
         rng = self.rng
@@ -275,8 +290,8 @@ class Workload:
         root = {ActionPhase.SUCCEEDED} if keep else _ENDS
         ends = {"a0": root, **{f"m{i}": e for i, (_, e) in enumerate(tasks)}}
         turn = {"fair_key": rng.choice("abc"), "priority": rng.choice((0, 5, 5))} if self.theme.turns else {}
-        submit = partial(Client.submit_many, specs=found, run=run, keep_failures=keep, **turn)
-        names = self._submit(run, submit, ends)
+        submit = partial(partial, Client.submit_many, specs=found, run=run, keep_failures=keep, **turn)
+        names = self._timed(run, submit, ends)
         for name in names[1:]:
             self.expected[name].abortable = True
         return names

@@ -25,7 +25,7 @@ from reconciler.testing import (
     crash_at,
     every_crash,
 )
-from reconciler.testing.crash import WRITES, Crashed, WritePoint, never
+from reconciler.testing.crash import WRITES, Crashed, Crashes, WritePoint, never
 
 KEY = CacheKey(project="default", domain="development", key="k")
 
@@ -53,6 +53,16 @@ def lab_of(plugin: type[Plugin], crash: Crash) -> Lab:
 def commits(lab: Lab) -> list[WritePoint]:
     """Return the commits among the writes."""
     return [write for write in lab.writes if write.verb == "store.commit"]
+
+
+def test_a_look_at_a_queue_is_no_write() -> None:
+    """How many there are depends on how fast the machine is; a change of its rules is one."""
+    crashes = Crashes(never)
+    store = crashes.door("store", Lab().store)
+    store.set_queue("q")
+    assert crashes.writes == []
+    store.set_queue("q", pause=True)
+    assert [write.verb for write in crashes.writes] == ["store.set_queue"]
 
 
 def test_a_fresh_worker_remembers_nothing() -> None:
