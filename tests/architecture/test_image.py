@@ -68,3 +68,17 @@ def test_the_build_imports_the_functions() -> None:
     """A module that does not import ends the build, not the first attempts worker."""
     assert "RUN reconciler doctor --imports" in DOCKERFILE
     assert re.search(r"^ARG RECONCILER_IMPORTS=examples$", DOCKERFILE, re.MULTILINE)
+
+
+def test_the_build_has_what_the_wheel_is_made_of() -> None:
+    """Of a file that is missing there the build of the wheel would fail, in the image alone."""
+    target = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    wanted = {*target["packages"], *target["force-include"], *target["shared-data"]}
+    copied = {
+        word
+        for line in re.findall(r"^COPY (?!--)(.+)$", DOCKERFILE, re.MULTILINE)
+        for word in line.split()[:-1]
+    }
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert [one for one in wanted if one.split("/")[0] not in copied & let_in] == []
+    assert all((ROOT / one).exists() for one in wanted)

@@ -125,6 +125,10 @@ def named(source: str) -> Iterator[str]:
         elif isinstance(node, ast.JoinedStr):
             text = "".join(str(v.value) if isinstance(v, ast.Constant) else _shown(v) for v in node.values)
         yield from COMMAND.findall(text)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "command":  # `cli.local.command`
+            parts = [str(part.value) for part in node.args if isinstance(part, ast.Constant)]
+            if parts and len(parts) == len(node.args):
+                yield " ".join(parts)
 
 
 def _shown(value: ast.expr) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import _thread
 import asyncio
 import builtins
+import calendar
+import contextlib
 import ctypes
 import decimal
 import faulthandler
@@ -19,7 +21,9 @@ import os
 import random
 import resource
 import signal
+import smtplib
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -39,6 +43,10 @@ KINDS: dict[str, Callable[[int, str], object]] = {}
 LIBC = ctypes.CDLL(None)
 POOL = ThreadPoolExecutor(2)
 PAUSE = threading.Event()
+IOPRIO_GET, IOPRIO_SET, TIMER_CREATE, TIMER_SETTIME = {
+    "x86_64": (252, 251, 222, 223),
+    "aarch64": (31, 30, 107, 110),
+}[os.uname().machine]
 
 
 def kind(leave: Callable[[int, str], object]) -> Callable[[int, str], object]:
@@ -77,7 +85,10 @@ def look() -> dict[str, str]:
         "variables": sorted(item for item in os.environ.items() if not item[0].startswith("_CHILD")),
         "variables of C": (LIBC.getenv(b"LEFT") != 0, LIBC.getenv(b"PATH") != 0),
         "folder": os.getcwd(),  # noqa: PTH109  # as the kernel has it
-        "zone": time.tzname,
+        "zone": (time.tzname, time.localtime(0).tm_hour, ctypes.c_long.in_dll(LIBC, "timezone").value),
+        "arithmetic": (LIBC.fegetround(), repr(sum([0.1] * 10)), repr(5e-324 * 1.0)),
+        "handlers of C": [_handler_of_c(number) for number in (signal.SIGCHLD, signal.SIGTERM)],
+        "loop": _loop_settings(),
         "timers": [signal.getitimer(timer) for timer in range(3)],
         "handlers": [str(signal.getsignal(n)).partition(" at ")[0] for n in range(1, 32) if n not in {9, 19}],
         "blocked": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
@@ -85,6 +96,8 @@ def look() -> dict[str, str]:
         "mask": os.umask(0o022),
         "priority": os.getpriority(os.PRIO_PROCESS, 0),
         "processors": os.sched_getaffinity(0),
+        "class": (os.sched_getscheduler(0), LIBC.syscall(IOPRIO_GET, 1, 0)),
+        "rights": LIBC.prctl(39, 0, 0, 0, 0),
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "all threads": len(sys._current_frames()),
         "streams": (sys.stdout.encoding, sys.stdout.line_buffering, sys.stdin.read(), os.get_blocking(1)),
@@ -113,6 +126,11 @@ def look() -> dict[str, str]:
         "warnings": len(warnings.filters),
         "locale": locale.setlocale(locale.LC_ALL),
         "decimals": (decimal.getcontext().prec, decimal.getcontext().rounding),
+        "contexts of decimals": (decimal.DefaultContext.prec, decimal.ExtendedContext.prec),
+        "week": (calendar.firstweekday(), decimal.BasicContext.prec),
+        "debugged": smtplib.SMTP.debuglevel,
+        "options": (sys.warnoptions, threading.main_thread().name),
+        "perf": getattr(sys, "is_stack_trampoline_active", bool)(),
         "context": VARIABLE.get(),
         "folder of files": tempfile.gettempdir(),
         "start method": multiprocessing.get_start_method(allow_none=True),
@@ -123,6 +141,36 @@ def look() -> dict[str, str]:
         ).stdout,
     }
     return {name: repr(value) for name, value in found.items()}
+
+
+def _handler_of_c(number: int) -> str:
+    action = ctypes.create_string_buffer(256)
+    LIBC.sigaction(number, None, action)
+    address = int.from_bytes(action.raw[:8], sys.byteorder)
+    return {0: "default", 1: "ignored"}.get(address, "ours")
+
+
+def _loop_settings() -> object:
+    loop = asyncio.get_event_loop_policy()._local._loop  # type: ignore[attr-defined]  # without making one
+    return (loop.slow_callback_duration, list(loop._signal_handlers)) if loop else (0.1, [])
+
+
+def _sockets() -> list[int]:
+    found = []
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # numbers
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket"):  # noqa: PTH115  # as the kernel has it
+                found.append(int(name))
+    return found
+
+
+@function
+def end_conversation(how: int) -> str:
+    """Shut down every socket of the process in one direction."""
+    for each in _sockets():
+        with socket.socket(fileno=os.dup(each)) as found:
+            found.shutdown(how)
+    return "shut down"
 
 
 @function
@@ -170,8 +218,55 @@ def folder_removed(_number: int, _secret: str) -> None:
 
 @kind
 def zone(number: int, _secret: str) -> None:
-    os.environ["TZ"] = f"LEFT{number % 12}"
+    os.environ["TZ"] = f"LEFT{number % 12 + 1}"
     time.tzset()
+
+
+@kind
+def zone_of_c(number: int, _secret: str) -> None:
+    LIBC.setenv(b"TZ", b"LEFT-%d" % (number % 12 + 1), 1)
+    LIBC.tzset()
+
+
+@kind
+def zone_without_variable(number: int, _secret: str) -> None:
+    os.environ["TZ"] = f"LEFT-{number % 12 + 1}"
+    time.tzset()
+    del os.environ["TZ"]
+
+
+@kind
+def rounding(number: int, _secret: str) -> None:
+    LIBC.fesetround({"x86_64": 0x400, "aarch64": 0x400000}[os.uname().machine] * (number % 3 + 1))
+
+
+@kind
+def tiny_numbers(_number: int, _secret: str) -> None:
+    """Have those that are not normal taken for zero, as some libraries do."""
+    settings = ctypes.create_string_buffer(64)
+    LIBC.fegetenv(settings)
+    place, bits = {"x86_64": (28, 0x8040), "aarch64": (0, 1 << 24)}[os.uname().machine]
+    ctypes.c_uint32.from_buffer(settings, place).value |= bits
+    LIBC.fesetenv(settings)
+
+
+@kind
+def handlers_of_c(_number: int, _secret: str) -> None:
+    for each in (signal.SIGCHLD, signal.SIGTERM):
+        LIBC.signal(int(each), ctypes.c_void_p(1))  # SIG_IGN
+
+
+@kind
+def conversation(number: int, _secret: str) -> None:
+    """Change every socket of the process, that to its worker too."""
+    for each in _sockets():
+        if number % 2:
+            os.set_blocking(each, False)
+            os.set_inheritable(each, True)
+        else:
+            with socket.socket(fileno=os.dup(each)) as found:
+                for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                    found.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", 0, 1000))
 
 
 @kind
@@ -240,6 +335,31 @@ def umask(number: int, _secret: str) -> None:
 @kind
 def priority(_number: int, _secret: str) -> None:
     os.nice(1)
+
+
+@kind
+def scheduler(_number: int, _secret: str) -> None:
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+@kind
+def io_priority(number: int, _secret: str) -> None:
+    LIBC.syscall(IOPRIO_SET, 1, 0, (2 << 13) + number % 7)
+
+
+@kind
+def rights_given_up(_number: int, _secret: str) -> None:
+    LIBC.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+
+
+@kind
+def timer_of_c(_number: int, _secret: str) -> None:
+    """Two that would end the process by SIGALRM a little later, again and again."""
+    for _ in range(2):
+        made = ctypes.c_int()
+        assert LIBC.syscall(TIMER_CREATE, 1, None, ctypes.byref(made)) == 0
+        often = (ctypes.c_long * 4)(0, 10_000_000, 0, 10_000_000)
+        assert LIBC.syscall(TIMER_SETTIME, made, 0, often, None) == 0
 
 
 @kind
@@ -328,12 +448,17 @@ def interpreter(number: int, _secret: str) -> None:
     sys.set_int_max_str_digits(1000 + number)
     sys.dont_write_bytecode = not sys.dont_write_bytecode
     threading.stack_size(1 << 20)
+    threading.current_thread().name = f"left {number}"
+    if sys.version_info >= (3, 12):
+        with contextlib.suppress(ValueError):  # not on this machine
+            sys.activate_stack_trampoline("perf")
 
 
 @kind
 def path(number: int, _secret: str) -> None:
     sys.path.insert(0, f"/left/{number}")
     sys.argv.append(str(number))
+    sys.warnoptions.append("error")
     if number % 2:
         sys.path = []
         sys.meta_path.clear()
@@ -421,6 +546,18 @@ def locales(_number: int, _secret: str) -> None:
 def decimals(number: int, _secret: str) -> None:
     decimal.getcontext().prec = 3 + number
     decimal.getcontext().rounding = decimal.ROUND_UP
+    for each in (decimal.DefaultContext, decimal.ExtendedContext, decimal.BasicContext):
+        each.prec = 3 + number
+
+
+@kind
+def calendars(_number: int, _secret: str) -> None:
+    calendar.setfirstweekday(calendar.SUNDAY)
+
+
+@kind
+def debugged(_number: int, _secret: str) -> None:
+    smtplib.SMTP.debuglevel = 1  # writes what is sent, with the password, to standard error
 
 
 @kind
@@ -510,6 +647,7 @@ def loop_settings(_number: int, secret: str) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda *_: print(secret))
     loop.set_debug(True)
+    loop.slow_callback_duration = 0.001
     loop.add_signal_handler(signal.SIGUSR2, print, secret)
 
 

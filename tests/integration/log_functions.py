@@ -45,3 +45,12 @@ def tells_secret(go_on: str) -> int:
     _await(go_on)
     print(key[9:], "said", flush=True)
     return 3
+
+
+@env.task
+def tells_unless(number: int, broken: str) -> int:
+    """Say its number, but fail with the second one as long as there is a file."""
+    print(f"number {number}", flush=True)
+    if number == 1 and Path(broken).exists():
+        raise ValueError(number)
+    return number

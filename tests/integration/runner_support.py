@@ -58,7 +58,7 @@ def value(ended: Ended) -> Any:
     return json.loads(ended.outputs)["o0"]
 
 
-def eventually(condition: Callable[[], object], within: float = 10.0) -> None:
+def eventually(condition: Callable[[], object], within: float = 60.0) -> None:
     """Wait until a condition holds; fail when it does not within so many seconds."""
     deadline = time.monotonic() + within
     tick = threading.Event()

@@ -191,7 +191,7 @@ def test_the_guardian_of_a_steps_worker_looks(
     periods = itertools.count()
     stand_in = StandIn(lambda: next(periods) * PERIOD)
     store.nobody_collected_for(SILENCE)
-    liveness = Liveness("w@here", parts.settings, [queue])
+    liveness = Liveness("w@here", parts.settings, lambda: [queue])
     guardian = process.Guardian(liveness, steps=queue == "steps", collecting=stand_in)
     guardian.start()
     until(lambda: bool(store.asked) if queue == "steps" else bool(store.workers()))

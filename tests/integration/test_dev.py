@@ -65,7 +65,7 @@ def test_tasks_of_ones_own_run_and_the_dead_return(tmp_path: Path) -> None:
         eventually(
             lambda: list((tmp_path / "data").glob("beat-schedule*"))
         )  # a thread of the steps worker keeps it
-        assert mb_of(dev.pid)["workers_and_functions_mb"] < 230
+        assert mb_of(dev.pid)["all_mb"] < 240
         for name in ("attempts-1", "valkey"):
             assert pid_in_file(tmp_path, name) == pid_of(name, said)
             os.kill(pid_of(name, said), signal.SIGKILL)

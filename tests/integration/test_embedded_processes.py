@@ -27,7 +27,7 @@ wait
 """A shell with an orphan and a child that both left its session, a grandchild, and a child that stayed."""
 
 
-def eventually(condition: Callable[[], Any], within: float = 5.0) -> None:
+def eventually(condition: Callable[[], Any], within: float = 30.0) -> None:
     """Wait until the condition holds; fail when it does not in time."""
     tick = threading.Event()
     for _ in range(int(within / 0.01)):
@@ -57,7 +57,7 @@ def family(tmp_path: Path) -> Iterator[ManagedProcess]:
     """`FAMILY`, up."""
     process = ManagedProcess("family", ["sh", "-c", FAMILY], log=tmp_path / "log")
     process.start()
-    await_ready(process, lambda: "up" in process.log_tail() and len(family_of(process)) == 6, 5)
+    await_ready(process, lambda: "up" in process.log_tail() and len(family_of(process)) == 6, 30)
     yield process
     process.kill()
 
@@ -73,7 +73,7 @@ def test_no_descendant_survives(family: ManagedProcess, end: str) -> None:
     else:
         family.kill()
     eventually(lambda: all(map(gone, members)))
-    assert family.wait(5) == -signal.SIGKILL
+    assert family.wait(30) == -signal.SIGKILL
     assert not family.alive
 
 
@@ -84,7 +84,7 @@ def test_program_ends_with_its_guardian(family: ManagedProcess) -> None:
     program = psutil.Process(family.pid)
     members[0].kill()
     eventually(lambda: gone(program))  # at once, whether or not the owner looks
-    assert family.wait(5) == -signal.SIGKILL
+    assert family.wait(30) == -signal.SIGKILL
     assert len(in_group) == 2
     eventually(lambda: all(map(gone, in_group)))
     for left in members:  # those that had left the group have no guardian any more
@@ -95,7 +95,7 @@ def test_program_ends_with_its_guardian(family: ManagedProcess) -> None:
 def test_stop_lets_the_program_finish(family: ManagedProcess) -> None:
     """`stop` sends SIGTERM, returns what the program made of it, and leaves no descendant."""
     members = family_of(family)
-    assert family.stop(5) == 7
+    assert family.stop(30) == 7
     eventually(lambda: all(map(gone, members)))
 
 
@@ -104,7 +104,7 @@ def test_stop_does_not_wait_for_ever(tmp_path: Path) -> None:
     process = ManagedProcess("deaf", ["sh", "-c", "trap '' TERM; echo up; sleep 1000"], log=tmp_path / "log")
     process.start()
     first = process.pid
-    await_ready(process, lambda: "up" in process.log_tail(), 5)
+    await_ready(process, lambda: "up" in process.log_tail(), 30)
     assert process.stop(0.1) == -signal.SIGKILL
     process.start()
     assert process.alive

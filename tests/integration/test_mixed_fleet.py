@@ -70,15 +70,21 @@ def test_a_worker_that_lacks_the_function_slows_nobody(backend: Backend, tmp_pat
     old, new = Release(tmp_path / "old", OLD), Release(tmp_path / "new", NEW)
     with old.worker("steps", "decider"), new.worker("attempts", "new"):
         living(backend, 1)
-        took = []
-        for name, others in (("alone", 0), ("beside", 1)):
-            with old.worker("attempts", "old", 2) if others else nullcontext():
-                living(backend, 1 + others)
-                began = time.monotonic()
-                records = all_ended(backend, [submit(backend, f"{name}{n}", "new") for n in range(20)], 120)
-                took.append(time.monotonic() - began)
-                unspent(records)
-                assert {record.attempt.hand_backs for record in records} == {0}
+        for again in range(
+            3
+        ):  # what slows one of two measurements is this machine; three times, it is that worker
+            took = []
+            for name, others in (("alone", 0), ("beside", 1)):
+                with old.worker("attempts", "old", 2) if others else nullcontext():
+                    living(backend, 1 + others)
+                    began = time.monotonic()
+                    runs = [submit(backend, f"{name}{again}-{n}", "new") for n in range(20)]
+                    records = all_ended(backend, runs, 120)
+                    took.append(time.monotonic() - began)
+                    unspent(records)
+                    assert {record.attempt.hand_backs for record in records} == {0}
+            if took[1] < 1.5 * took[0] + 1:
+                break
     assert took[1] < 1.5 * took[0] + 1
 
 

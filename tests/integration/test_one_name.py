@@ -42,10 +42,10 @@ def store(url: str) -> Iterator[Told]:
 @pytest.fixture
 def twins(monkeypatch: pytest.MonkeyPatch, store: Told) -> tuple[Liveness, Liveness]:
     """Two workers of one name, which have both spoken and know of each other."""
-    first = Liveness(NAME, store.settings, ["attempts"])
+    first = Liveness(NAME, store.settings, lambda: ["attempts"])
     with monkeypatch.context() as other:
         other.setattr(os, "getpid", os.getppid)
-        second = Liveness(NAME, store.settings, ["attempts"])
+        second = Liveness(NAME, store.settings, lambda: ["attempts"])
     for worker in (first, second, first, second):
         worker.say(store)
     return first, second

@@ -161,7 +161,7 @@ def test_nothing_outlives_a_killed_supervisor(log: Path) -> None:
     finally:
         supervisor.kill()
         supervisor.wait()
-    eventually(lambda: gone(child) and gone(grandchild), within=5)
+    eventually(lambda: gone(child) and gone(grandchild), within=30)
 
 
 def test_daemons_of_a_dead_function_are_ended(log: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -13,11 +14,11 @@ import pytest
 from leaving_functions import KINDS
 from runner_support import LOG_LIMIT, caller, child_of, value
 
-from worker.runner.runner import Ended, Raised, Returned, Runner
+from worker.runner.runner import Died, Ended, Raised, Returned, Runner
 
 FUNCTIONS = "leaving_functions"
 CALLS = 200
-STAYS = {"thread", "late_thread", "raw_thread", "pool", "many_open"}
+STAYS = {"thread", "late_thread", "raw_thread", "pool", "many_open", "rights_given_up"}
 """Kinds that cost the child."""
 
 
@@ -82,6 +83,23 @@ def test_random_numbers_stay_random(run: Callable[..., Ended]) -> None:
         leave(run, "seed", 1, "")
         guesses.add(value(run("guess")))
     assert len(guesses) == 3
+
+
+def test_a_child_that_ends_between_calls_costs_no_call(
+    runner: Runner, run: Callable[..., Ended], log: Path
+) -> None:
+    """A process that can receive no further call returns its result; the next call runs in another."""
+    for number in range(1, 4):
+        assert value(run("end_conversation", how=socket.SHUT_RD)) == "shut down"
+        assert value(run("guess"))
+        assert log.read_bytes() == b""
+        assert runner.children == number + 1
+
+
+def test_a_broken_conversation_is_the_error_of_its_call(run: Callable[..., Ended]) -> None:
+    """A call that shuts its own process off fails; the next one does not."""
+    assert isinstance(run("end_conversation", how=socket.SHUT_RDWR), Died)
+    assert value(run("guess"))
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ class Supervisor:
         """SIGKILL it alone, and see the others end within seconds."""
         self.process.kill()
         self.process.wait()
-        eventually(lambda: not self.family(), within=5)
+        eventually(lambda: not self.family(), within=30)
 
     def end(self) -> None:
         """Leave nothing behind, whatever the test found."""

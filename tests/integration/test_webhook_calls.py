@@ -15,7 +15,7 @@ from reconciler.webhooks.caller import AT_ONCE, HttpWebhooks, Resolver, WebhookF
 pytestmark = pytest.mark.rule("R55")
 HERE = ("127.0.0.1",)
 DOCUMENT = b'{"prompt":"Go on?"}'
-LIMIT = 0.5
+LIMIT = 1.0
 
 
 def post(
@@ -59,8 +59,8 @@ def test_a_huge_answer_is_not_read() -> None:
     endless = repeats(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65_536, 0.0)
     with receiver(endless) as there:
         began = time.monotonic()
-        post(f"http://127.0.0.1:{there.port}/", limit=30)
-        assert time.monotonic() - began < 10
+        post(f"http://127.0.0.1:{there.port}/", limit=60)
+        assert time.monotonic() - began < 30
 
 
 # -- not taken ---------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def test_a_slow_receiver_is_left(behaviour: object) -> None:
     with receiver(behaviour) as there:  # type: ignore[arg-type]  # behaviours, for pytest only objects
         began = time.monotonic()
         error = failure(f"http://127.0.0.1:{there.port}/", limit=LIMIT)
-        assert LIMIT * 0.9 <= time.monotonic() - began < LIMIT + 5
+        assert LIMIT * 0.9 <= time.monotonic() - began < LIMIT + 30
         assert len(there.requests) == 1
     assert "did not answer in time" in str(error)
 
@@ -127,7 +127,7 @@ def test_an_endless_handshake_is_left(behaviour: object) -> None:
     with receiver(behaviour, rude=True) as there:  # type: ignore[arg-type]  # as above
         began = time.monotonic()
         failure(f"https://127.0.0.1:{there.port}/", limit=LIMIT)
-        assert time.monotonic() - began < LIMIT + 5
+        assert time.monotonic() - began < LIMIT + 30
         assert there.connections == 1
 
 
@@ -173,7 +173,7 @@ def test_few_are_called_at_once() -> None:
 
 
 def _until(condition: object) -> None:
-    deadline, tick = time.monotonic() + 20, threading.Event()
+    deadline, tick = time.monotonic() + 60, threading.Event()
     while not condition():  # type: ignore[operator]  # a function
         assert time.monotonic() < deadline
         tick.wait(0.01)

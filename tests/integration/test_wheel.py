@@ -87,3 +87,15 @@ def test_it_holds_the_whole_program(wheel: zipfile.ZipFile) -> None:
     assert set(tracked) <= names
     assert {"reconciler/py.typed", "reconciler/stores/redis/lua/commit.lua"} <= names
     assert not [name for name in names if name.startswith(("tests/", "examples/", "benchmarks/"))]
+
+
+def test_it_brings_what_the_pages_and_a_monitoring_need(wheel: zipfile.ZipFile) -> None:
+    """Scripts, styles, templates and the description of the API; dashboard and alert rules, as they are in this tree."""
+    names = set(wheel.namelist())
+    pages = ROOT / "worker" / "dashboard"
+    files = [one for kind in ("static/*", "templates/*", "openapi.json") for one in pages.glob(kind)]
+    assert len(files) > 10
+    assert {str(one.relative_to(ROOT)) for one in files} <= names
+    for name in ("grafana-dashboard.json", "prometheus-alerts.yml"):
+        [found] = [one for one in names if one.endswith(f".data/data/share/celery-reconciler/{name}")]
+        assert wheel.read(found) == (ROOT / "deploy" / name).read_bytes()

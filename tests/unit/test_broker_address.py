@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.address import mask
-from reconciler.api.errors import InvalidSettings
+from reconciler.api.errors import InvalidSettings, InvalidSpec
 from reconciler.broker.address import read_address
 from reconciler.broker.conf import attempts_settings, build_app, celery_settings
 from reconciler.broker.messages import RECONCILE, RUN_ATTEMPTS
@@ -153,3 +153,15 @@ def test_recording_messenger_remembers_in_order() -> None:
     messenger.ticket("other")
     assert messenger.wakes == [Wake(1), Wake(2, 1.5)]
     assert messenger.tickets == ["q", "other"]
+
+
+def test_a_task_somebody_declares_at_our_application_is_refused() -> None:
+    """With a sentence: no worker would ever run it."""
+    app = build_app(Settings())
+    with pytest.raises(InvalidSpec, match=r"at an application of your own"):
+
+        @app.task
+        def plain() -> None:
+            """Do nothing."""
+
+    app.close()

@@ -77,7 +77,7 @@ def test_each_setting_is_known() -> None:
     known = {name for name, _ in flatten(NAMESPACES)}
     settings = Settings()
     address = conf.read_address(settings.effective_broker_url())
-    ours = {*conf._worker(), *conf._messages(settings, "cr:"), *conf._connection(settings, address)}
+    ours = {*conf._worker(settings), *conf._messages(settings, "cr:"), *conf._connection(settings, address)}
     ours |= {*conf.attempts_settings(settings)}
     assert ours - known == set()
     assert len(ours) > 25

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import Secret, TaskEnvironment
+from reconciler import Cache, Secret, TaskEnvironment
 from reconciler.api.errors import InvalidArguments, InvalidInput, InvalidName, InvalidSpec
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import RetryStrategy, Timeouts
@@ -50,6 +50,8 @@ def test_other_plain_values_are_accepted() -> None:
     assert declared(cache=True).template.metadata == declared(cache="auto").template.metadata
     assert declared(cache=False).template == declared(cache=None).template == declared().template
     assert declared(secrets=Secret("a")).template == declared(secrets=[Secret("a")]).template
+    ignoring = [declared(cache=Cache(version="1", ignored_inputs=names)) for names in ("x", ("x",))]  # type: ignore[arg-type]  # no tuple
+    assert ignoring[0].template == ignoring[1].template
     nothing: dict[str, Any] = dict.fromkeys(("name", "retries", "timeout", "queue", "resources", "secrets"))
     assert declared(**nothing).template == declared().template
     strategy = RetryStrategy(retries=1, backoff=2)  # type: ignore[arg-type]  # seconds
@@ -63,7 +65,9 @@ def test_other_plain_values_are_accepted() -> None:
      {"timeout": "10m"}, {"timeout": True}, {"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")},
      {"timeout": float("inf")}, {"timeout": 1e300}, {"timeout": 10**400}, {"timeout": timedelta.max}, {"timeout": []},
      {"timeout": Timeouts(queued="1h")},  # type: ignore[arg-type]  # wrong
-     {"cache": 1}, {"cache": ["auto"]}, {"cache": ""}, {"resources": 1}, {"resources": {"gpu": 1}}, {"resources": "gpu=0"},
+     {"cache": 1}, {"cache": ["auto"]}, {"cache": ""},
+     {"cache": Cache(ignored_inputs=5)}, {"cache": Cache(ignored_inputs=(5,))}, {"secrets": Secret("a", env=5)},  # type: ignore[arg-type]  # wrong
+     {"resources": 1}, {"resources": {"gpu": 1}}, {"resources": "gpu=0"},
      {"secrets": "db"}, {"secrets": ["db"]}, {"secrets": 5}, {"secrets": Secret("../x")}, {"name": "a/b"}, {"name": 5},
      {"queue": 5}, {"queue": "steps"}, {"queue": "attempts_unacked"}, {"queue": "celery.pidbox"}, {"queue": "a:b"}],
     ids=str,
@@ -186,3 +190,19 @@ def test_wrong_options_of_a_submission_are_told(options: dict[str, Any]) -> None
     """The same for names, variables and labels."""
     with pytest.raises((InvalidName, InvalidSpec)):
         task_of(Lab()).submit((1,), **options)
+
+
+@pytest.mark.parametrize("option", ["queue", "name", "fair_by"])
+@pytest.mark.parametrize("given", [0, False, [], {}, b"", timedelta(0)], ids=repr)
+def test_nothing_of_another_type_is_no_text(option: str, given: object) -> None:
+    """What counts as false in Python was taken for "not given"; only None and an empty text are."""
+    with pytest.raises((InvalidName, InvalidSpec)):
+        declared(**{option: given})
+    assert declared(**{option: None}).name == declared(**{option: ""}).name
+
+
+@pytest.mark.parametrize("given", [0, False, [], b""], ids=repr)
+def test_nor_is_it_a_queue_of_an_environment(given: Any) -> None:
+    """The same for all tasks of an environment."""
+    with pytest.raises(InvalidName):
+        TaskEnvironment("falsy", queue=given)

@@ -97,7 +97,7 @@ def test_a_silent_rabbitmq_is_given_up_in_time() -> None:
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable, match="wait in the results channel") as caught:
             made.publish([event_of(ActionId("p", "d", "r", "a"))])
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         assert "t0p-s3cret" not in str(caught.value)
-        silent.settimeout(5)
+        silent.settimeout(60)
         silent.accept()[0].close()  # it was dialled

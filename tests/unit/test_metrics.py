@@ -140,7 +140,7 @@ def test_phases_never_block(monkeypatch: pytest.MonkeyPatch) -> None:
     def counts() -> dict[str, int]:
         answer = next(answers)
         if answer is None:
-            frozen.wait(20)
+            frozen.wait(120)
             return {}
         if isinstance(answer, Exception):
             raise answer
@@ -150,7 +150,7 @@ def test_phases_never_block(monkeypatch: pytest.MonkeyPatch) -> None:
     read = lambda: [sample.value for family in gauge.collect() for sample in family.samples]  # noqa: E731  # one line, used thrice
     began = time.monotonic()
     assert (read(), read()) == ([], [])
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     frozen.set()
     with gauge._reading:  # the first read is over
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -103,7 +104,7 @@ def unruled(facts: QueueFacts) -> QueueFacts:
 
 # -- queues ------------------------------------------------------------------------------------------------------------
 def test_queues_tell_what_holds(lab: Lab) -> None:
-    """That of attempts and all in which something waits; a named one is told in any case."""
+    """That of attempts, and all in which something waits or that have a rule; a named one is told in any case."""
     lab.client.submit(call("gpu"))
     lab.client.submit(call())
     lab.step()
@@ -116,6 +117,11 @@ def test_queues_tell_what_holds(lab: Lab) -> None:
     none = QueueFacts("none", 0, paused=False, limit=None)
     assert [unruled(one) for one in lab.client.queues()] == [attempts, gpu]
     assert [unruled(one) for one in lab.client.queues("gpu", "none", "gpu")] == [gpu, none]
+    lab.client.pause_queue("empty")
+    empty = QueueFacts("empty", 0, paused=True, limit=None)
+    assert [unruled(one) for one in lab.client.queues()] == [attempts, empty, gpu]
+    lab.client.resume_queue("empty")
+    assert [one.name for one in lab.client.queues()] == ["attempts", "gpu"]
 
 
 def test_resuming_sends_a_ticket(lab: Lab) -> None:
@@ -191,6 +197,19 @@ def test_no_part_of_too_many_is_stored(lab: Lab) -> None:
         lab.client.submit_many([call()] * 3)
     lab.client.submit_many([call()] * 2, run="two")
     assert {summary.id.run for summary in lab.client.runs()} == {"eight", "two"}
+
+
+def test_what_was_submitted_and_left_the_line_takes_no_room(lab: Lab) -> None:
+    """A client may submit as much as workers run, however much that is within one look at the queue."""
+    lab.client.limit_queue("attempts", 2)
+    for _ in range(5):
+        run = lab.client.submit_many([call()] * 2)
+        run.abort()
+        lab.settle(limit=timedelta(0))
+    lab.client.submit_many([call()] * 2)
+    lab.settle(limit=timedelta(0))
+    with pytest.raises(QueueFull, match="2 launches wait there, at most 2 may, and 1 more"):
+        lab.client.submit(call())
 
 
 def test_what_was_accepted_may_be_repeated(lab: Lab) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import inspect
 import math
 import uuid
 from collections.abc import Callable
@@ -257,6 +258,17 @@ def test_send_runs_the_function(lab: Lab) -> None:
     assert (run.result(), group.result()) == (7, [1, 2])
     turns = lab.client.task("send.thumbnail").map(["a", "b"], customer="me")
     assert lab.get(turns.id.action("m1")).metadata.fair_key == "me"
+
+
+def test_a_map_by_name_takes_the_options_of_a_map(lab: Lab) -> None:
+    """All of them, with the same effect: what is no option would be an argument of the function."""
+    assert [*inspect.signature(PublishedTask.map).parameters] == [*inspect.signature(Task.map).parameters]
+    began, task = lab.clock(), lab.client.task("send.grow")
+    for concurrency in (None, 1):
+        run = task.map([{"value": 1}], countdown=60, expires=90, concurrency=concurrency)
+        lab.settle(limit=dt.timedelta(0))
+        times = lab.get(run.id.action("m0")).metadata
+        assert (times.not_before - began, times.expires_at - began) == (60_000, 90_000)
 
 
 def test_send_in_an_event_loop(lab: Lab) -> None:

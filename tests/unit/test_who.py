@@ -102,7 +102,10 @@ def test_the_archive_knows_who(lab: Lab) -> None:
     lab.client.door = Door.CLI
     stopped, asked = lab.client.condition("ship", run="stopped"), lab.client.condition("ship", run="asked")
     lab.step()
-    stopped.prioritize(9)
+    stopped.prioritize(2)
+    lab.client.actor, lab.client.door = "ada", Door.FLOWER
+    lab.client.prioritize(stopped.action, 9)
+    lab.client.actor, lab.client.door = "", Door.CLI
     stopped.abort("enough")
     lab.client.signal(asked.action, True, by="ada")
     lab.work()
@@ -117,7 +120,9 @@ def test_the_archive_knows_who(lab: Lab) -> None:
     told = one.metadata.deletion
     assert (told.reason, told.actor, told.door) == ("enough", US.actor, "cli")
     assert one.metadata.prioritized is not None
-    assert (one.metadata.prioritized.what, one.metadata.prioritized.door) == ("priority 9", "cli")
+    assert (one.metadata.prioritized.what, one.metadata.prioritized.door) == ("priority 9", "flower")
+    given = [(one.what, one.actor, one.door) for one in one.metadata.priorities]
+    assert given == [("priority 2", US.actor, "cli"), ("priority 9", "ada", "flower")]
     assert other.signal is not None
     assert (other.signal.value, other.signal.by, other.signal.door) == (True, "ada", "cli")
     assert [stopped.events()[-1].actor, asked.events()[-1].actor] == [US.actor, "ada"]
