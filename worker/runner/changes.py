@@ -116,6 +116,13 @@ def detector() -> Changes | None:
     return make() if _works(make()) else None
 
 
+def own_dictionary(each: object) -> dict[str, Any]:
+    """Give an object a dictionary of its own, in which changes are told: Python 3.13 tells nobody of other attributes."""
+    own = dict(vars(each))
+    object.__setattr__(each, "__dict__", own)
+    return own
+
+
 def _works(changes: Changes) -> bool:
     """Try whether it works, instead of trusting a version number."""
     one: dict[str, Any] = {"a": 1}

@@ -30,7 +30,7 @@ from reconciler.core.published import LARGEST
 from reconciler.core.signature import too_large
 from worker.runner import spans
 from worker.runner.errors import TRACEBACK_LIMIT, cut, describe
-from worker.runner.frames import FrameReader, pack
+from worker.runner.frames import OVERHEAD, Flags, FrameReader, pack, receive_whole, send_whole
 from worker.runner.kernel import die_with, peak_memory
 from worker.runner.messages import (
     Call,
@@ -48,9 +48,10 @@ from worker.runner.messages import (
     Unfit,
     Unknown,
 )
-from worker.runner.pipe import PipeWay
+from worker.runner.pipe import PipeWay, too_large_to_ask
 from worker.runner.projects import set_up_django
 from worker.runner.python import own_decimals
+from worker.runner.registrations import forget_ends
 from worker.runner.surroundings import Surroundings
 
 _DECODER: Final[msgspec.msgpack.Decoder[Hello | Call]] = msgspec.msgpack.Decoder(ToChild)
@@ -71,13 +72,13 @@ class AttemptStopped(BaseException):
 class Child:
     """Serves calls. Its main thread runs the functions, so that a signal can interrupt them."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, life: int) -> None:
         self._connection = connection
         self._reader = FrameReader(_LARGEST_FRAME)
         self._pid = os.getpid()
         self._in_function = False
         self._stop_asked = False
-        self._surroundings = Surroundings()
+        self._surroundings = Surroundings(Flags((connection.fileno(), life)))
         os.register_at_fork(
             before=_hold_back_sigterm, after_in_parent=_let_sigterm_in, after_in_child=self._in_forked_process
         )
@@ -135,7 +136,7 @@ class Child:
         attempt = CurrentAttempt.from_context(call.context) if call.context else None
         parent = None
         if attempt is not None:
-            way = PipeWay(self._connection, self._reader, _DECODER)
+            way = PipeWay(self._connection, self._reader, _DECODER, result_limit + OVERHEAD)
             parent = Parent(
                 attempt, way, registered.signature, patience=call.patience, suspends=call.suspends
             )
@@ -148,7 +149,7 @@ class Child:
                     raise  # a process the function has forked ends here, as any Python process would
                 raised, reply = error, Interrupted() if self._stop_asked else describe(error)
             if parent is not None and parent.suspended and not isinstance(reply, Interrupted):
-                return _suspended(parent, raised, reply)
+                return _suspended(parent, raised, reply, result_limit)
             return reply
 
     def _call(
@@ -191,25 +192,30 @@ class Child:
     def _in_forked_process(self) -> None:
         """Give a process that the user forks to the user: it does not have our socket, and SIGTERM ends it."""
         self._connection.close()
+        forget_ends()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _let_sigterm_in()
 
     def _receive(self) -> Hello | Call | None:
         """Receive the next message; None when the supervisor has closed the socket."""
         try:
-            while (frame := self._reader.receive(self._connection)) is None:
-                pass
+            frame = receive_whole(self._reader, self._connection)
         except (EOFError, OSError):
             return None
         message: Hello | Call = _DECODER.decode(frame)
         return message
 
     def _send(self, message: FromChild) -> None:
-        self._connection.sendall(pack(message, self._reader.number))
+        send_whole(self._connection, pack(message, self._reader.number))
 
 
-def _suspended(parent: Parent, raised: BaseException | None, reply: FromChild) -> FromChild:
+def _suspended(
+    parent: Parent, raised: BaseException | None, reply: FromChild, result_limit: int
+) -> FromChild:
     """Return how a suspended call ended. A call that was to start over must let that pass, or its result would be lost."""
+    if parent.again is not None and len(parent.again) > result_limit:
+        text = too_large_to_ask(len(parent.again), result_limit)
+        return Raised("InvalidArguments", text, "", retryable=False)
     if parent.again is None or is_suspension(raised):  # the others are called again, and come to the same end
         return Suspended(*parent.waits(), again=parent.again)
     return reply if raised is not None else Raised(SWALLOWED, WENT_ON, "", retryable=False)
@@ -235,4 +241,4 @@ def main() -> NoReturn:
         os.set_inheritable(descriptor, False)
     die_with(life)
     faulthandler.enable()
-    sys.exit(Child(socket.socket(fileno=control)).serve())
+    sys.exit(Child(socket.socket(fileno=control), life).serve())

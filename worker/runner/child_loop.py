@@ -25,6 +25,7 @@ class ChildLoop:
         self._policy = asyncio.get_event_loop_policy()
         self._loop = _current(self._policy)
         self._debug = False
+        self._slow: float | None = getattr(self._loop, "slow_callback_duration", None)
         self._executor = _Executor()
         self._main: asyncio.Task[object] | None = None
         self._pid = os.getpid()
@@ -82,6 +83,7 @@ class ChildLoop:
         if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
             self._debug = self._loop.get_debug()
+            self._slow = getattr(self._loop, "slow_callback_duration", None)
             self._executor = _Executor()  # closing a loop shuts its own down
         asyncio.set_event_loop(self._loop)
         self._loop.set_default_executor(self._executor)
@@ -92,6 +94,8 @@ class ChildLoop:
             left = loop.run_until_complete(_end_tasks(loop))
             _disarm(loop)
             loop.set_debug(self._debug)
+            if self._slow is not None:
+                loop.slow_callback_duration = self._slow
             if self._executor.used:
                 left = left or self._executor.end(_PATIENCE)
                 self._executor = _Executor()
@@ -178,5 +182,6 @@ def _disarm(loop: asyncio.AbstractEventLoop) -> None:
     """Remove what would run during the next call, and the settings of this one."""
     for handle in [*_timers(loop), *getattr(loop, "_ready", ())]:
         handle.cancel()
+    getattr(loop, "_signal_handlers", {}).clear()  # the signals themselves are put back with all others
     loop.set_exception_handler(None)
     loop.set_task_factory(None)

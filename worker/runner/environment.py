@@ -18,6 +18,12 @@ from worker.runner.kernel import libc
 
 _POINTER: Final = ctypes.sizeof(ctypes.c_void_p)
 _BLOCK: Final = ctypes.c_void_p.in_dll(libc, "environ")
+_ZONE: Final = (
+    (ctypes.c_char * (2 * _POINTER)).in_dll(libc, "tzname"),
+    ctypes.c_long.in_dll(libc, "timezone"),
+    ctypes.c_int.in_dll(libc, "daylight"),
+)
+"""The time zone of C. The names in `time` say nothing about it: they are put back with those of all modules."""
 
 
 class Environment:
@@ -26,6 +32,7 @@ class Environment:
     def __init__(self) -> None:
         self._object = os.environ
         self._kept = _variables()
+        time.tzset()  # what an import has set; that of an earlier TZ could not be had again
         self._zone = _zone()
         self._folder = Path.cwd()
         self._path = os.getcwd()  # noqa: PTH109  # compared at each call: a Path costs ten times as much
@@ -58,7 +65,7 @@ class Environment:
                 self._put_back(os.environb.keys() | _variables().keys() | self._kept.keys())
             self._count = _length()
         self._noted = unchanged and not self._given
-        if _zone() != self._zone:
+        if not unchanged or _zone() != self._zone:
             time.tzset()
         self._go_back()
         return ""
@@ -128,4 +135,5 @@ def _variables() -> dict[bytes, bytes]:
 
 
 def _zone() -> tuple[object, ...]:
-    return time.tzname, time.timezone, time.altzone
+    names, offset, has_summer = _ZONE
+    return time.tzname, time.timezone, names.raw, offset.value, has_summer.value

@@ -5,7 +5,10 @@ The number is that of the call, and nobody can know it before: what a function w
 
 from __future__ import annotations
 
+import fcntl
+import select
 import socket
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -27,6 +30,70 @@ def pack(message: ToChild | FromChild, number: int) -> bytearray:
     frame[:_LENGTH] = (len(frame) - HEADER).to_bytes(_LENGTH, "little")
     frame[_LENGTH:HEADER] = number.to_bytes(HEADER - _LENGTH, "little")
     return frame
+
+
+def send_whole(connection: socket.socket, frame: bytearray) -> None:
+    """Send a frame, also when somebody has made the socket non-blocking or given it a time limit.
+
+    Raises:
+        OSError: the other side has closed.
+    """
+    with memoryview(frame) as rest:
+        sent = 0
+        while sent < len(rest):
+            try:
+                sent += connection.send(rest[sent:])
+            except BlockingIOError:
+                _wait(connection, select.POLLOUT)
+
+
+def receive_whole(reader: FrameReader, connection: socket.socket) -> bytearray:
+    """Receive a frame, as `send_whole` sends one.
+
+    Raises:
+        EOFError: the other side has closed.
+        OSError: as above.
+        ValueError: what arrives is not a frame.
+    """
+    while True:
+        try:
+            frame = reader.receive(connection)
+        except BlockingIOError:
+            _wait(connection, select.POLLIN)
+        else:
+            if frame is not None:
+                return frame
+
+
+def _wait(connection: socket.socket, event: int) -> None:
+    watch = select.poll()
+    watch.register(connection, event)
+    watch.poll()
+
+
+class Flags:
+    """Takes the present flags of descriptors as those that each call will find."""
+
+    def __init__(self, descriptors: Sequence[int]) -> None:
+        self._descriptors = descriptors
+        self._kept = self._read()
+
+    def restore(self) -> str:
+        """Put them back. Returns why this process cannot serve another call, or nothing."""
+        try:
+            if (now := self._read()) != self._kept:
+                for descriptor, kept, changed in zip(self._descriptors, self._kept, now, strict=True):
+                    if kept != changed:
+                        fcntl.fcntl(descriptor, fcntl.F_SETFL, kept[0])
+                        fcntl.fcntl(descriptor, fcntl.F_SETFD, kept[1])
+        except OSError as error:
+            return f"a descriptor to its worker cannot be used ({error})"
+        return ""
+
+    def _read(self) -> list[tuple[int, int]]:
+        return [
+            (fcntl.fcntl(each, fcntl.F_GETFL), fcntl.fcntl(each, fcntl.F_GETFD)) for each in self._descriptors
+        ]
 
 
 class FrameReader:

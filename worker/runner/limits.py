@@ -1,4 +1,4 @@
-"""Put back the state the kernel keeps of a child beside its signals: limits, file mode mask, priority, processors, owner.
+"""Put back the state the kernel keeps of a child beside its signals: limits, file mode mask, turns at the processor, owner.
 
 An unprivileged process cannot raise again what it has lowered; then another process takes its place.
 """
@@ -10,6 +10,8 @@ import os
 import resource
 import sys
 from typing import Final
+
+from worker.runner.rights import io_class, rights, set_io_class
 
 _LIMITS: Final = sorted(
     {getattr(resource, name): name for name in dir(resource) if name.startswith("RLIMIT_")}.items()
@@ -26,6 +28,8 @@ class Limits:
         self._umask = umask
         self._priority = os.getpriority(os.PRIO_PROCESS, 0)
         self._processors = _processors()
+        self._turns = _turns()
+        self._io = io_class()
         self._owner = _owner()
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most = most // 2 if most > 0 else sys.maxsize
@@ -61,6 +65,17 @@ class Limits:
                 os.sched_setaffinity(0, self._processors)
             except OSError:
                 return "its processors cannot be given back"
+        return self._restore_classes()
+
+    def _restore_classes(self) -> str:
+        if _turns() != self._turns:
+            policy, priority = self._turns
+            try:
+                os.sched_setscheduler(0, policy, os.sched_param(priority))
+            except OSError:
+                return "its class at the scheduler cannot be given back"
+        if io_class() != self._io and not set_io_class(self._io):
+            return "its class of input and output cannot be given back"
         return ""
 
     def _count_descriptors(self) -> str:
@@ -72,7 +87,11 @@ class Limits:
         return "" if lowest < self._most else f"at least {lowest} file descriptors were left open"
 
     def _look_at_owner(self) -> str:
-        return "" if _owner() == self._owner else "it has another user, group or root folder"
+        return (
+            ""
+            if _owner() == self._owner
+            else "it has another user, group or root folder, or has given up rights"
+        )
 
 
 def _limits() -> list[tuple[int, int]]:
@@ -83,6 +102,21 @@ def _processors() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
+def _turns() -> tuple[int, int]:
+    if not hasattr(os, "sched_getscheduler"):
+        return 0, 0
+    return os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+
+
 def _owner() -> tuple[object, ...]:
     root = os.stat("/")  # noqa: PTH116  # asked after each call
-    return os.getuid(), os.geteuid(), os.getgid(), os.getegid(), os.getgroups(), root.st_dev, root.st_ino
+    return (
+        os.getuid(),
+        os.geteuid(),
+        os.getgid(),
+        os.getegid(),
+        os.getgroups(),
+        root.st_dev,
+        root.st_ino,
+        rights(),
+    )

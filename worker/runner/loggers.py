@@ -6,7 +6,7 @@ import logging
 from operator import attrgetter
 from typing import Any, Final
 
-from worker.runner.changes import detector
+from worker.runner.changes import detector, own_dictionary
 
 _State = tuple[int, bool, bool, list[Any], list[Any]]
 _BLANK: Final[_State] = (logging.NOTSET, True, False, [], [])
@@ -74,7 +74,7 @@ class Loggers:
             for logger in self._loggers:
                 if logger not in self._followed:
                     self._followed.add(logger)
-                    self._changes.follow(vars(logger))
+                    self._changes.follow(own_dictionary(logger))
             self._changes.settle()
 
     def _all(self) -> list[logging.Logger]:

@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from worker.runner.changes import detector
+from worker.runner.changes import detector, own_dictionary
 
 _LIVE: Final = ("importlib", "encodings", "multiprocessing", "concurrent", "ctypes", "__main__")
-"""Packages whose names say how things stand: loops, pools and processes, which are looked after elsewhere. Classes count."""
+"""Packages whose names say how things stand: loops, pools, processes, which are looked after elsewhere. Functions count."""
 _MOST_PATCHED: Final = frozenset({
     *("asyncio.base_events", "asyncio.locks", "asyncio.queues", "builtins", "concurrent.futures.thread", "http.client"),
-    *("json.decoder", "json.encoder", "logging", "os", "pathlib", "random", "socket", "ssl", "subprocess", "tempfile"),
-    *("threading", "urllib.request", "zoneinfo"),
+    *("json.decoder", "json.encoder", "logging", "os", "pathlib", "random", "smtplib", "socket", "ssl", "subprocess"),
+    *("tempfile", "threading", "urllib.request", "zoneinfo"),
 })  # fmt: skip
 """Modules whose classes are followed where each one costs time."""
 _HEAP_TYPE: Final = 1 << 9
@@ -51,6 +51,18 @@ class Names:
             if names.get(name, kept) is not value:
                 self._put(name, value)
         self.kept = dict(names)
+
+
+class Functions(Names):
+    """The functions and classes of a module whose other names say how things stand."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        super().__init__(names, names.__setitem__, names.__delitem__)
+        self.kept = {name: value for name, value in self.kept.items() if callable(value)}
+
+    def restore(self) -> None:
+        """Put back what differs."""
+        self.names.update(self.kept)
 
 
 class Builtins:
@@ -94,10 +106,10 @@ class StandardLibrary:
         self._names: list[Names | Watched] = []
         self._modules: set[str] = set()
         self._by_module: dict[ModuleType, Names] = {}
-        tables = (copyreg.dispatch_table, sys._xoptions, logging._levelToName, logging._nameToLevel)  # noqa: SLF001  # no other way
-        for table in (*tables, vars(os.environ)):
+        for table in (copyreg.dispatch_table, sys._xoptions, logging._levelToName, logging._nameToLevel):  # noqa: SLF001  # no other way
             self._follow(table)  # type: ignore[arg-type]  # keys of any kind
-        self._follow(vars(threading.main_thread()))
+        self._follow(own_dictionary(os.environ))
+        self._follow(own_dictionary(threading.main_thread()))
         for handler in logging.root.handlers:
             self._follow_handler(handler)
         self.look_at(sys.modules)
@@ -153,7 +165,9 @@ class StandardLibrary:
             "decimal",
         }:
             return
-        if name.partition(".")[0] not in _LIVE and name != "asyncio.events":  # which has the policy
+        if name.partition(".")[0] in _LIVE or name == "asyncio.events":  # which has the policy
+            self._add(Functions(vars(module)))
+        else:
             self._by_module[module] = self._follow(vars(module))
         if self._changes is not None and (self._changes.cheap or name in _MOST_PATCHED):
             for each in _classes(name, module):
@@ -173,7 +187,7 @@ class StandardLibrary:
         """Follow a handler, except for its stream, which is ours to set, and checked elsewhere."""
         for part in (handler, handler.formatter, getattr(handler.formatter, "_style", None)):
             if part is not None:
-                self._follow(vars(part))
+                self._follow(own_dictionary(part))
 
     def _follow(self, names: dict[str, Any]) -> Names:
         followed = Names(names, names.__setitem__, names.__delitem__)
@@ -209,6 +223,10 @@ def _foreign(name: str, module: ModuleType) -> str:
 
 def _written_elsewhere(names: Iterable[tuple[str, Any]]) -> str:
     for name, value in names:
-        if isinstance(value, FunctionType | type) and not _is_standard(value.__module__ or ""):
-            return name
+        if isinstance(value, FunctionType | type):
+            written = (
+                value.__module__
+            )  # none in what the standard library makes of text, as `multiprocessing.managers` does
+            if written and not _is_standard(written):
+                return name
     return ""

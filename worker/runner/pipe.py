@@ -8,8 +8,17 @@ from typing import Any
 
 import msgspec
 
+from reconciler.api.errors import InvalidSpec
 from reconciler.children.requests import Answer, Request
-from worker.runner.frames import FrameReader, pack
+from worker.runner.frames import FrameReader, pack, receive_whole, send_whole
+
+
+def too_large_to_ask(size: int, largest: int) -> str:
+    """Write what a function is told that gives more to a task, or keeps more, than fits in one object."""
+    return (
+        f"what the function hands over here has {size} bytes, {largest} are allowed. Store large data yourself and pass "
+        "where it lies, or raise RECONCILER_MAX_OBJECT_SIZE"
+    )
 
 
 class PipeWay:
@@ -19,13 +28,19 @@ class PipeWay:
         connection: to the supervisor.
         reader: of its frames, with what has come of the next one.
         decoder: of its messages.
+        largest: most bytes of a request.
     """
 
     brings = True
 
     def __init__(
-        self, connection: socket.socket, reader: FrameReader, decoder: msgspec.msgpack.Decoder[Any]
+        self,
+        connection: socket.socket,
+        reader: FrameReader,
+        decoder: msgspec.msgpack.Decoder[Any],
+        largest: int,
     ) -> None:
+        self._largest = largest
         self._connection = connection
         self._reader = reader
         self._decoder = decoder
@@ -36,8 +51,15 @@ class PipeWay:
         return self._connection.fileno()
 
     def post(self, request: Request) -> None:
-        """Send a request."""
-        self._connection.sendall(pack(request, self._reader.number))
+        """Send a request.
+
+        Raises:
+            InvalidSpec: it is larger than the supervisor takes; nothing was sent.
+        """
+        frame = pack(request, self._reader.number)
+        if len(frame) > self._largest:
+            raise InvalidSpec(too_large_to_ask(len(frame), self._largest))
+        send_whole(self._connection, frame)
 
     def receive(self, seconds: float) -> list[Answer]:
         """Return the answers that have come; wait at most `seconds` for the first one.
@@ -47,10 +69,7 @@ class PipeWay:
         """
         found: list[Answer] = []
         while self._readable(0 if found else seconds):
-            frame = self._reader.receive(self._connection)
-            while frame is None:
-                frame = self._reader.receive(self._connection)
-            found.append(self._decoder.decode(frame))
+            found.append(self._decoder.decode(receive_whole(self._reader, self._connection)))
         return found
 
     def _readable(self, seconds: float) -> bool:

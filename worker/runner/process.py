@@ -83,6 +83,7 @@ class ChildProcess:
 
     Attributes:
         gone: it has ended, or cannot be talked to any more.
+        untaken: it had ended before it took up the call it was sent: what made it end was not that call.
     """
 
     def __init__(self, hello: Hello, environment: Mapping[str, str], wake: int) -> None:
@@ -96,7 +97,7 @@ class ChildProcess:
         Raises:
             OSError: no process could be started.
         """
-        self.gone = False
+        self.gone = self.untaken = self._answered = False
         self._is_ended = False
         self._mark = secrets.token_hex(16)
         self._reader = FrameReader(hello.result_limit + OVERHEAD)
@@ -169,6 +170,7 @@ class ChildProcess:
     def send(self, message: ToChild) -> None:
         """Send a message. What the socket does not take at once is sent by the following `step`s."""
         self._number = secrets.randbits(64)
+        self.untaken = self._answered = False
         frame = pack(message, self._number)
         # answers to a call that ended while they were on their way go before it, or the frames would not be whole
         self._unsent = memoryview(b"".join([self._unsent, frame]) if self._unsent else frame)
@@ -176,6 +178,7 @@ class ChildProcess:
 
     def answer(self, messages: Iterable[ToChild]) -> None:
         """Send answers to the running call, after what is still to be sent."""
+        self._answered = True
         self._unsent = memoryview(
             b"".join([self._unsent, *(pack(message, self._number) for message in messages)])
         )
@@ -204,7 +207,7 @@ class ChildProcess:
             self._flush()
         message = self._receive() if ended or self._control.fileno() in ready else None
         if ended or self._output in ready or (message is not None and _holds(self._output)):
-            self._read_output(log)
+            self._read_output(None if self.untaken else log)
         self.gone = self.gone or ended
         return message
 
@@ -288,6 +291,7 @@ class ChildProcess:
             pass
         except OSError:  # the child has closed its end: reading will tell
             self._unsent = memoryview(b"")
+            self.untaken = not self._answered
         if was_waiting:
             events = select.POLLIN | (select.POLLOUT if self._unsent else 0)
             self._poll.modify(self._control.fileno(), events)
@@ -301,8 +305,10 @@ class ChildProcess:
             message: FromChild = _DECODER.decode(frame)
         except BlockingIOError:
             return None
-        except (EOFError, OSError, ValueError):  # msgspec's errors are ValueErrors
+        except (EOFError, OSError, ValueError) as error:  # msgspec's errors are ValueErrors
             self.gone = True
+            # the kernel says so when the other side closes with something unread
+            self.untaken = self.untaken or (isinstance(error, ConnectionResetError) and not self._answered)
             return None
         return message
 

@@ -111,15 +111,17 @@ def _set_filters(filters: tuple[Any, ...]) -> None:
         warnings._filters_mutated()  # type: ignore[attr-defined]  # noqa: SLF001  # as `catch_warnings` does
 
 
+def _changed_in_place() -> tuple[list[Any], ...]:
+    return sys.path, sys.meta_path, sys.path_hooks, sys.argv, sys.warnoptions, gc.callbacks
+
+
 def _lists() -> tuple[tuple[Any, ...], ...]:
-    return tuple(sys.path), tuple(sys.meta_path), tuple(sys.path_hooks), tuple(sys.argv), tuple(gc.callbacks)
+    return tuple(map(tuple, _changed_in_place()))
 
 
 def _set_lists(kept: tuple[tuple[Any, ...], ...]) -> None:
-    for changed, values in zip(
-        (sys.path, sys.meta_path, sys.path_hooks, sys.argv, gc.callbacks), kept, strict=True
-    ):
-        changed[:] = values  # type: ignore[index]  # each is a list
+    for changed, values in zip(_changed_in_place(), kept, strict=True):
+        changed[:] = values
 
 
 def _traces_memory() -> bool:
@@ -146,15 +148,20 @@ def _end_monitors(kept: tuple[Any, ...]) -> None:
             monitoring.free_tool_id(tool)
 
 
-def _decimals() -> tuple[object, ...]:
-    """Return the settings with which contexts of new threads begin."""
-    start = decimal.DefaultContext
-    return start.prec, start.rounding, start.Emin, start.Emax, start.capitals, start.clamp
+def _decimals() -> list[tuple[object, ...]]:
+    """Return the settings with which contexts of new threads begin, and those of the two that users begin with."""
+    return [
+        (each.prec, each.rounding, each.Emin, each.Emax, each.capitals, each.clamp, each.traps.copy())
+        for each in _CONTEXTS
+    ]
 
 
-def _set_decimals(kept: tuple[Any, ...]) -> None:
-    for name, value in zip(("prec", "rounding", "Emin", "Emax", "capitals", "clamp"), kept, strict=True):
-        setattr(decimal.DefaultContext, name, value)
+def _set_decimals(kept: list[tuple[Any, ...]]) -> None:
+    for context, values in zip(_CONTEXTS, kept, strict=True):
+        for name, value in zip(
+            ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps"), values, strict=True
+        ):
+            setattr(context, name, value)
 
 
 def _codec_errors() -> list[Any]:
@@ -175,8 +182,32 @@ def _set_field_size(size: int) -> None:
     sys.modules["_csv"].field_size_limit(size)
 
 
+def _first_weekday() -> int:
+    module = sys.modules.get("calendar")
+    return module.firstweekday() if module else 0
+
+
+def _set_first_weekday(day: int) -> None:
+    sys.modules["calendar"].setfirstweekday(day)
+
+
+def _perf() -> bool:
+    """Tell whether `perf` is told of each function called, since Python 3.12."""
+    active = getattr(sys, "is_stack_trampoline_active", None)
+    return active is not None and bool(active())
+
+
+def _set_perf(on: bool) -> None:  # noqa: FBT001  # what was read, to be set again
+    python: Any = sys
+    python.activate_stack_trampoline("perf") if on else python.deactivate_stack_trampoline()
+
+
 _SEEDS: Final = random.Random()  # noqa: S311  # as unforeseeable as the random numbers of a fresh process
-_CODEC_ERRORS: Final = ("strict", "ignore", "replace", "backslashreplace", "surrogateescape")
+_CODEC_ERRORS: Final = (
+    *("strict", "ignore", "replace", "backslashreplace", "surrogateescape", "surrogatepass"),
+    *("xmlcharrefreplace", "namereplace"),
+)
+_CONTEXTS: Final = (decimal.DefaultContext, decimal.ExtendedContext, decimal.BasicContext)
 _FIELD_SIZE: Final = 131072
 """That of a fresh process, characters."""
 _Setting = tuple[Callable[[], Any], Callable[[Any], object]]
@@ -196,6 +227,8 @@ _TABLE: Final[dict[str, _Setting]] = {
     "decimals": (_decimals, _set_decimals),
     "errors of codecs": (_codec_errors, _set_codec_errors),
     "fields of CSV": (_field_size, _set_field_size),
+    "first day of the week": (_first_weekday, _set_first_weekday),
+    "perf": (_perf, _set_perf),
     "sockets": (socket.getdefaulttimeout, socket.setdefaulttimeout),
     "collector": (gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
     "thresholds": (gc.get_threshold, lambda kept: gc.set_threshold(*kept)),

@@ -108,7 +108,7 @@ class Runner:
         self._functions: Mapping[str, str] | None = None
         self.needs: Mapping[str, Needs] = {}
         self.published: Mapping[str, bytes] = {}
-        self._secrets: Mapping[str, tuple[SecretRef, ...]] = {}
+        self.secrets: Mapping[str, tuple[SecretRef, ...]] = {}
         self._is_closed = False
         self.children = 0
 
@@ -175,7 +175,7 @@ class Runner:
             return known
         if function not in known:
             return Unknown(function, tuple(known))
-        return self._secrets.get(function, ())
+        return self.secrets.get(function, ())
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -220,7 +220,10 @@ class Runner:
             watch = self._begin(stop, poll)
             asking = Asking(desk, self._requests.nudge)
             try:
-                return self._run(call, watch, asking, timeout, grace, file)
+                for _ in range(_CHILDREN):
+                    if (ended := self._run(call, watch, asking, timeout, grace, file)) is not None:
+                        return ended
+                return NotStarted(_ENDED_IDLE)
             except BaseException:
                 self._kill(file)
                 raise
@@ -263,7 +266,8 @@ class Runner:
         timeout: float | None,
         grace: float,
         log: CappedLog,
-    ) -> Ended:
+    ) -> Ended | None:
+        """Run it in the child; None: that had ended before it took up the call, and another one is being started."""
         try:
             watch.check()
             child = self._ready_child(watch)
@@ -289,11 +293,15 @@ class Runner:
         if not in_time and asking.suspending_since is None:
             return self._stop(child, TIMED_OUT, watch, grace, log)
         died = self._death(child, reply, log) if in_time else NOT_SUSPENDED
-        self._replace(log)
+        self._replace(log if died is not None else None)
         return died
 
     @staticmethod
-    def _death(child: ChildProcess, reply: Reply | None, log: CappedLog) -> Died:
+    def _death(child: ChildProcess, reply: Reply | None, log: CappedLog) -> Died | None:
+        """Say how it ended in the call; None: it had ended before it took it up."""
+        if child.untaken:
+            _tell_replaced(child.pid, "it ended before it took up a call")
+            return None
         return _FOREIGN_SIGTERM if isinstance(reply, Interrupted) else child.post_mortem(log)
 
     def _stop(
@@ -328,7 +336,7 @@ class Runner:
         while isinstance(reply := wait(child, watch, ends - time.monotonic(), None), Importing):
             module = reply.module
         if isinstance(reply, Ready):
-            self._functions, self._secrets, self.needs = reply.functions, reply.secrets, reply.needs
+            self._functions, self.secrets, self.needs = reply.functions, reply.secrets, reply.needs
             self.published = reply.published
             return child
         trace = ""
@@ -372,6 +380,9 @@ _FOREIGN_SIGTERM: Final = Died(
     oom=False,
     message="The function was ended by a SIGTERM that did not come from its worker.",
 )
+_CHILDREN: Final = 3
+"""How many may end before they take up a call: what made them end can lie in the modules, too."""
+_ENDED_IDLE: Final = "The process of the function ended again and again before it took up the call."
 _SLOW_START: Final = (
     "The process of the function was not ready{} after {:g} s: move slow work from the top level of the modules "
     "in RECONCILER_IMPORTS into the functions, or raise RECONCILER_IMPORT_TIMEOUT."

@@ -15,14 +15,17 @@ from io import TextIOWrapper
 from time import gmtime, monotonic, sleep
 from typing import Any, Final, Protocol, TextIO
 
+from worker.runner.arithmetic import Arithmetic
 from worker.runner.environment import Environment
 from worker.runner.garbage import Garbage
+from worker.runner.helpers import Helpers
 from worker.runner.kernel import adopt_orphans, descendants, kill_all, libc
 from worker.runner.limits import Limits
 from worker.runner.loggers import Loggers
 from worker.runner.loops import Loops
 from worker.runner.names import Builtins
 from worker.runner.python import Modules, Settings
+from worker.runner.registrations import Registrations
 from worker.runner.signals import Signals
 from worker.runner.threads import Threads
 
@@ -45,6 +48,7 @@ _STREAM: Final[dict[str, Any]] = {
 }
 _ROUNDS: Final = 4
 _KILL_TIME: Final = 5.0
+_HELPER_TIME: Final = 2.0
 _BETWEEN_KILLS: Final = 0.001
 
 
@@ -63,8 +67,9 @@ class Surroundings:
         loops: the event loop of its calls.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *also: Kept) -> None:
         """Set up what imports must find already: signals as in a fresh program, streams, logging."""
+        self._also = also
         signal.pthread_sigmask(
             signal.SIG_SETMASK, ()
         )  # ignored and blocked signals of the supervisor pass exec
@@ -89,10 +94,13 @@ class Surroundings:
         self._set_streams()
         self._processes = descendants(os.getpid())
         self._environment = Environment()
+        self._helpers = Helpers()
         self._builtins = Builtins()
+        registrations = Registrations()
         self._modules = Modules()
         self.loops = Loops()
-        self._first: tuple[Kept, ...] = (self._modules, Signals(), Limits())
+        kernel: tuple[Kept, ...] = (Signals(), Limits(), *self._also)
+        self._first: tuple[Kept, ...] = (Arithmetic(), self._modules, registrations, *kernel)
         self._last: tuple[Kept, ...] = (self._environment, Settings(), Loggers())
         self._threads = Threads()
         self._garbage = Garbage()
@@ -168,14 +176,16 @@ class Surroundings:
 
     def _end_processes(self) -> str:
         """Kill and reap what the function has started and not waited for, its daemons too."""
-        deadline = monotonic() + _KILL_TIME
+        helper = {self._helpers.let_go()}
+        begun = monotonic()
         while _reap():
             left = descendants(os.getpid()) - self._processes
             if not left:
                 return ""
-            if monotonic() >= deadline:
+            took = monotonic() - begun
+            if took >= _KILL_TIME:
                 return f"a process was left running ({', '.join(map(str, sorted(left)[:3]))})"
-            kill_all(left)
+            kill_all(left - helper if took < _HELPER_TIME else left)
             sleep(_BETWEEN_KILLS)
         return ""
 

@@ -6,6 +6,7 @@ have no Python in them are the pools of libraries (BLAS, Arrow): those stay, and
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
@@ -15,8 +16,12 @@ from typing import Final
 _GRACE: Final = 0.05
 """Seconds for threads that are about to end: those of a pool that was shut down without waiting."""
 _TICK: Final = 0.0005
-_LOOKS: Final = 10
-"""Ticks after which a thread that shows no Python has none."""
+_API: Final = ctypes.PyDLL(None)
+"""Python's own functions; not `ctypes.pythonapi`, which calls may change."""
+for _function in (_API.PyInterpreterState_Get, _API.PyInterpreterState_ThreadHead, _API.PyThreadState_Next):
+    _function.restype = ctypes.c_void_p
+for _function in (_API.PyInterpreterState_ThreadHead, _API.PyThreadState_Next):
+    _function.argtypes = [ctypes.c_void_p]
 _TASKS: Final = "/proc/self/task"
 
 
@@ -26,6 +31,7 @@ class Threads:
     def __init__(self) -> None:
         self._python = set(_python_threads())
         self._count = _thread_count()
+        self._states = _states()
 
     def restore(self) -> str:
         """Wait a moment for threads that are ending. Returns the name of one that stays, or nothing."""
@@ -36,22 +42,30 @@ class Threads:
         return self._wait()
 
     def _wait(self) -> str:
-        """Wait for threads to end: one just started has run nothing yet, and is seen when it gets the interpreter."""
+        """Wait for threads to end. One just started has run nothing yet, so no frame shows it, but its state does."""
         ends = monotonic() + _GRACE
-        looks = 0
         while True:
             sleep(_TICK)
             left = set(_python_threads()) - self._python
-            if left and monotonic() >= ends:
-                return f"a thread was left running ({_names(left)})"
-            looks = 0 if left else looks + 1
-            if looks and (_thread_count() <= self._count or looks >= _LOOKS):
-                self._count = _thread_count()
+            if not left and self._states.issuperset(_states()):
+                self._count, self._states = _thread_count(), _states()
                 return ""
+            if monotonic() >= ends:
+                return f"a thread was left running ({_names(left) or 'one that has not begun'})"
 
 
 def _python_threads() -> list[int]:
     return [ident for ident in sys._current_frames()]  # noqa: SLF001, C416  # the only list with those of `_thread`
+
+
+def _states() -> set[int]:
+    """Return the addresses of what Python keeps of its threads, from before each one begins."""
+    found = set()
+    state = _API.PyInterpreterState_ThreadHead(_API.PyInterpreterState_Get())
+    while state:
+        found.add(state)
+        state = _API.PyThreadState_Next(state)
+    return found
 
 
 def _thread_count() -> int:
