@@ -10,9 +10,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from reconciler.api.action import ActionId, RunId
     from reconciler.api.errors import NonRetryableError
     from reconciler.api.secret import Secret
     from reconciler.api.template import RetryStrategy, Timeouts
+    from reconciler.archive.bulk import BulkVerb
+    from reconciler.archive.query import Question
     from reconciler.celery_tasks import durable
     from reconciler.children.functions import ask, continue_as_new, sleep, step
     from reconciler.client import Client, Run
@@ -22,15 +25,21 @@ if TYPE_CHECKING:
     from reconciler.core.current import current_attempt
     from reconciler.environment import TaskEnvironment
     from reconciler.settings import Settings
+    from reconciler.stores.holds import RunLife
     from reconciler.task import Task
 
 __all__ = [
+    "ActionId",
     "AsyncClient",
+    "BulkVerb",
     "Cache",
     "Client",
     "NonRetryableError",
+    "Question",
     "RetryStrategy",
     "Run",
+    "RunId",
+    "RunLife",
     "Secret",
     "Settings",
     "Task",
@@ -46,6 +55,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ActionId": "reconciler.api.action",
+    "BulkVerb": "reconciler.archive.bulk",
+    "Question": "reconciler.archive.query",
+    "RunId": "reconciler.api.action",
+    "RunLife": "reconciler.stores.holds",
     "AsyncClient": "reconciler.client.aio",
     "Cache": "reconciler.core.cachepolicy",
     "Client": "reconciler.client",

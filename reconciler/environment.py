@@ -146,12 +146,12 @@ class TaskEnvironment:
             fair_by,
             redact,
         )
-        decorator = _Decorator(self, name or "", metadata, extra)
+        decorator = _Decorator(self, "" if name is None else name, metadata, extra)
         return decorator if function is None else decorator(function)
 
     def attempts_queue(self, name: str | None) -> str:
         """Check a queue that attempts may be sent to, as far as this process knows; a submission is checked again."""
-        if not name:
+        if name is None or name == "":
             return ""
         settings = self._client.settings if self._client is not None else None
         steps = (
@@ -177,7 +177,7 @@ class _Decorator:
             InvalidSpec, InvalidName: see `TaskEnvironment.task`.
         """
         require_function(function, self._name)
-        short = check_name("task", self._name or function.__name__, 40)
+        short = check_name("task", function.__name__ if self._name == "" else self._name, 40)
         name = check_name("task", f"{self._env.name}.{short}", _LONGEST_NAME)
         return Task(self._env, name, function, self._metadata, self._extra)
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from reconciler.address import OPTIONS, mask, read_redis, scheme_of
+from reconciler.api.bounds import out_of_bounds
 from reconciler.api.errors import InvalidSettings, ReconcilerError
 from reconciler.api.logins import read_login
 from reconciler.api.names import check_name
@@ -106,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     suspend_after: timedelta = timedelta(seconds=1)
     """How long a function that only waits keeps its worker before it is suspended."""
     unknown_function_patience: timedelta = timedelta(minutes=10)
-    """How long living workers may consume a queue, and none know a function that waits there, until its action fails."""
+    """How long living workers may lack a function that waits in their queue, or its secrets, until its action fails."""
     fair_weights: tuple[str, ...] = ()
     """Weights of fair keys, for whom workers take turns: `etl=3` is served three times as often as one that is not named."""
     quotas: tuple[str, ...] = ()
@@ -203,7 +204,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             found.append(
                 f"executor: requeueDuration must not be negative, got {self.requeue_duration.total_seconds():g}s"
             )
-        found += self._out_of_bounds()
+        found += out_of_bounds(PREFIX, msgspec.structs.asdict(self))
         found += self._contradictions()
         found += self._place_problems()
         found += self._unreadable_url()
@@ -312,30 +313,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     found.append(f"{PREFIX}{name.upper()}: {error}")
         return found
 
-    def _out_of_bounds(self) -> list[str]:
-        """List values that are too small or too large on their own."""
-        port = self.metrics_port
-        zero = {"CONFIRM_REPLICAS": self.confirm_replicas, "PACK_OUTPUTS": self.pack_outputs}
-        return [
-            *(f"{PREFIX}{name} must not be negative, got {n}" for name, n in zero.items() if n < 0),
-            *([] if 0 <= port < 65536 else [f"{PREFIX}METRICS_PORT must be between 0 and 65535, got {port}"]),
-            *(
-                f"{PREFIX}{name.upper()} must be at least 1, got {getattr(self, name)}"
-                for name in _COUNTS
-                if getattr(self, name) < 1
-            ),
-            *(
-                f"{PREFIX}{name.upper()} must be longer than 0 seconds"
-                for name in _POSITIVE
-                if getattr(self, name) <= timedelta(0)
-            ),
-            *(
-                f"{PREFIX}{name.upper()} must not be negative; 0 means {meaning}"
-                for name, meaning in _BY_ZERO.items()
-                if getattr(self, name) < timedelta(0)
-            ),
-        ]
-
     def effective_requeue(self) -> timedelta:
         """Return the requeue duration in force: 10 s when the setting is not positive (R8)."""
         return self.requeue_duration if self.requeue_duration > timedelta(0) else timedelta(seconds=10)
@@ -350,15 +327,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DEFAULTS = Settings()
-_COUNTS = (
-    "shards", "step_batch", "max_concurrent_reconciles", "max_total_system_failures", "max_cleanup_tries", "inline_limit",
-)  # fmt: skip
-_WITHOUT = dict.fromkeys(("cache_retention", "cache_max_age", "consumer_patience"), "without a limit")
-_BY_ZERO = {"suspend_after": "at once", **_WITHOUT}
-_POSITIVE = (
-    "step_lease", "step_budget", "max_countdown", "attempt_lease", "abort_grace", "quota_lease",
-    "connect_timeout", "socket_timeout", "cleanup_patience", "import_timeout", "unknown_function_patience",
-)  # fmt: skip
 _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

@@ -91,13 +91,17 @@ class Task(Generic[P, R]):
             registry.publish(name, lambda: document_of(self))
         self._hidden = hidden_from_workers(function)
 
-    def _fair_parameter(self, name: str) -> str:
-        if name and self.template.redact and hides(self.template.redact, name):
+    def _fair_parameter(self, name: object) -> str:
+        if name is None or name == "":
+            return ""
+        if not isinstance(name, str):
+            raise InvalidSpec(f"fair_by must be the name of a parameter of {self.name}, got {name!r:.100}")
+        if self.template.redact and hides(self.template.redact, name):
             raise InvalidSpec(
                 f"fair_by names {name}, which is redacted, and a fair key is shown: name another parameter of {self.name}"
             )
         names = [*self._parameters.parameters]
-        if name and name not in names:
+        if name not in names:
             raise InvalidSpec(
                 f"fair_by must name a parameter of {self.name} ({', '.join(names) or 'it has none'}), got {name!r}"
             )

@@ -139,7 +139,7 @@ def build(
         store=store,
         blobs=S3Blobs(settings),
         messenger=messenger or CeleryMessenger(build_app(settings), settings),
-        plugins=(*load_entries(settings.plugins), *plugins),
+        plugins=(*load_entries(settings.plugins, builtin_plugins(settings)), *plugins),
         resource_manager=RedisQuotas(settings, store.client),
         catalog=RedisCatalog(settings, store.client),
         turns=store if store.sends_ahead else None,
@@ -165,7 +165,7 @@ def build_problems(settings: Settings) -> list[str]:
 
     Each is a sentence with a remedy; an `Outage` may pass by itself.
     """
-    entries, problems = read_entries(settings.plugins)
+    entries, problems = read_entries(settings.plugins, builtin_plugins(settings))
     problems = [*release_problems(), *problems]
     try:
         PluginRegistry((*builtin_plugins(settings), *entries))

@@ -210,6 +210,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     submitted: Who | None = None
     prioritized: Ruling | None = None
     """Who submitted it (not said of what was submitted with an action above it), and gave it its priority last."""
+    priorities: tuple[Ruling, ...] = ()
+    """The priorities it was given, and by whom: the newest 20, oldest first."""
     traceparent: str = ""
     """Trace context it was submitted in (W3C), the same for all of a run; empty = none that is known (R93)."""
     lineage: Lineage | None = None
@@ -296,6 +298,9 @@ class TaskAction:
         self.unknown = unknown or {}
         self.now = now
         self.abandoned = abandoned
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}: {self.phase}>"
 
     def copy(self) -> TaskAction:
         """Copy the record. Parts are shared and never change in place, so a change of one is not seen in the other."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import timedelta
 
 import msgspec
@@ -16,6 +17,8 @@ Value = bool | int | float | str
 
 TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 """What a condition may ask for, by the name in its spec."""
+_MARKS = re.compile(r"^[#>\s]+|\*\*|__|`")
+_WORDS = {"bool": "yes or no", "int": "a whole number", "float": "a number", "str": "a text"}
 MAX_NAME = 256
 """Longest name of a condition, in characters."""
 MAX_PROMPT = 4096
@@ -38,6 +41,17 @@ class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", o
     prompt_type: str = "text"
     timeout: timedelta | None = None
     webhook: str = ""
+
+    @property
+    def headline(self) -> str:
+        """The first line of the prompt, without the marks of Markdown; the name where there is none."""
+        lines = (_MARKS.sub("", line).strip() for line in self.prompt.splitlines())
+        return next(filter(None, lines), self.name)
+
+    @property
+    def asks_for(self) -> str:
+        """The kind of answer, as a person says it."""
+        return _WORDS.get(self.type, "an answer")
 
 
 def read_condition(document: bytes) -> ConditionSpec | None:

@@ -7,6 +7,7 @@
     │   │   └── RunSealed          the run has ended and goes to the archive: nothing can be added
     │   ├── SourceUnusable         a run cannot be made of this one as it is: it lives, or part of it is gone
     │   └── InvalidArguments       arguments do not fit a function's signature
+    │       └── ValueNotKept       what a step returned cannot be kept: trying again would only call it again
     ├── InvalidSettings            one message that lists every wrong setting
     ├── QueueFull                  as much waits in a queue as may; nothing was stored, try again later
     ├── ActionNotFound             no such action is stored (unknown is never a phase)
@@ -88,6 +89,15 @@ class InvalidArguments(InvalidInput, TypeError):
     """Arguments do not fit the signature of a function, or cannot be written as JSON."""
 
 
+class ValueNotKept(InvalidArguments):
+    """The value that a step has returned cannot be kept. Its function was called, so the action is not tried again."""
+
+    retryable = False
+
+    def __init__(self, step: str, why: str) -> None:
+        super().__init__(f"the value of the step {step!r} cannot be kept: {why}")
+
+
 class Outage(str):
     """A problem that may pass by itself: a server is away, and a later start may succeed."""
 
@@ -150,7 +160,8 @@ class ActionNotFound(ReconcilerError, LookupError):
         what = "action" if str(action).count("/") == 3 else "run"
         missing = (
             f"no {what} {action} is stored: it was never accepted, it was deleted, or its retention has passed. "
-            "`reconciler list` and `reconciler history` show what is there, `reconciler history deleted` what was deleted."
+            "`reconciler list` and `reconciler history` show what is there, `reconciler history deleted` what was deleted. "
+            "Of a run that `history` alone shows, the object in the archive is gone."
         )
         partly = f"no action {action} is stored yet: {half_stored}." if half_stored else ""
         other = _no_such_life(str(action), incarnation, used_again) if incarnation or used_again else ""
@@ -165,7 +176,8 @@ def _no_such_life(action: str, incarnation: str, used_again: bool) -> str:  # no
     later = ", and a later run has its name" if used_again else ""
     return (
         f"no run {'/'.join(action.split('/')[:3])} {which}: there was none, it was deleted, or its retention has "
-        f"passed{later}. `reconciler history --name {name} --project {project}` shows those that are remembered."
+        f"passed{later}. `reconciler history --name {name} --project {project}` shows those that are remembered; of one "
+        "that it alone shows, the object in the archive is gone."
     )
 
 

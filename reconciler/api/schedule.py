@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from reconciler.api.bounds import MOST
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.texts import check_text
 
@@ -118,10 +119,10 @@ def check_concurrency(concurrency: object) -> int:
     Raises:
         InvalidSpec: it is no such number.
     """
-    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 1 <= concurrency <= MOST:
         raise InvalidSpec(
-            f"concurrency must be a whole number from 1, got {concurrency!r:.80}: it says how many calls may be open at a "
-            "time; leave it out to start all at once"
+            f"concurrency must be a whole number from 1 to {MOST}, got {concurrency!r:.80}: it says how many calls may be "
+            "open at a time; leave it out to start all at once"
         )
     return concurrency
 

@@ -36,6 +36,8 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     """Relaunches of the attempt before this one: the last of them left the checkpoints to go on from (R66)."""
     system_failures: int = 0
     """Consecutive system failures; reset by sustained progress, not by a relaunch (R27)."""
+    started_then: int = 0
+    """How many children it had started by its last system failure: whoever has started more since gets on (R27)."""
     total_system_failures: int = 0
     """System failures in the life of the action, never reset (R27)."""
     cache_status: CacheStatus = CacheStatus.DISABLED

@@ -1,4 +1,4 @@
-"""Define what a task *is*: identity, interface and policies. Stored once per run, referenced by its actions.
+"""Define what a task *is*: identity, interface and policies. Stored once in a shard, referenced by its actions.
 
 Durations are ISO 8601 in JSON (`PT10M`) and `timedelta` in Python. Unknown fields are kept, because templates are passed
 on as the bytes that were submitted.
@@ -14,6 +14,7 @@ import msgspec
 from reconciler.api.action import TaskAction
 from reconciler.api.reading import read_json
 from reconciler.api.remembered import Remembered
+from reconciler.api.texts import plain
 
 
 class Identifier(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -111,7 +112,7 @@ class TaskTemplate(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     redact: Redaction | None = None
 
 
-_encoder = msgspec.json.Encoder(order="deterministic")
+_encoder = msgspec.json.Encoder(enc_hook=plain, order="deterministic")
 
 
 _templates: Remembered[bytes, TaskTemplate] = Remembered(2 * 1024 * 1024)

@@ -15,6 +15,19 @@ def unreadable(text: str) -> bool:
     return not text.isascii() and _HALF.search(text) is not None
 
 
+def plain(value: object) -> object:
+    """Return a text or a number of a class that a library derives from `str` or `int` as what it is: for encoders.
+
+    Raises:
+        NotImplementedError: it is neither.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    raise NotImplementedError(type(value).__name__)
+
+
 def check_text(what: str, text: object, error: type[InvalidInput] = InvalidSpec) -> str:
     """Check that a text can be stored, and return it.
 

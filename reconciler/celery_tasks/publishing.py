@@ -13,6 +13,7 @@ from celery.exceptions import Ignore
 from celery.signals import before_task_publish
 
 from reconciler.api.asked import AskedRetry
+from reconciler.api.bounds import LONGEST
 from reconciler.api.errors import NonRetryableError
 from reconciler.celery_tasks.carrying import dumped, to_json
 from reconciler.celery_tasks.recording import Recorder
@@ -125,7 +126,10 @@ class Outbox:
         if not self._carried.body and body == to_json([list(first.args or ()), dict(first.kwargs or {})]):
             body = ""
         state = Carried(retries=message.options["retries"], body=body).written()
-        self.asked = AskedRetry(_delay(message.options), state)
+        delay = _delay(message.options)
+        if not delay <= LONGEST.total_seconds() * 1000:  # not a number, too
+            self._refuse(f"retry({delay / 1000:.3g} s later): a retry waits for at most {LONGEST.days} days")
+        self.asked = AskedRetry(int(delay), state)
 
     def _refusing(self, what: str) -> Callable[..., NoReturn]:
         def refusing(*_: Any, **__: Any) -> NoReturn:  # whatever Celery takes
@@ -140,13 +144,13 @@ class Outbox:
         raise _Refused(self.refused)
 
 
-def _delay(options: dict[str, Any]) -> int:
+def _delay(options: dict[str, Any]) -> float:
     """Return the time to wait before the next attempt, ms."""
     eta = options.get("eta")
     if not eta:
-        return max(0, int(float(options.get("countdown") or 0) * 1000))
+        return max(0.0, float(options.get("countdown") or 0) * 1000)
     if isinstance(eta, str):
         eta = datetime.fromisoformat(eta)
     if eta.tzinfo is None:
         eta = eta.replace(tzinfo=UTC)
-    return max(0, int((eta - datetime.now(UTC)).total_seconds() * 1000))
+    return max(0.0, (eta - datetime.now(UTC)).total_seconds() * 1000)

@@ -13,12 +13,18 @@ two: elsewhere the parent's end is noticed within a second, and the program's pr
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
-import signal
 import sys
 import time
+
+TYPE_CHECKING = False
+"""As in `typing`, which is a MB."""
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+else:
+    import _signal as signal  # `signal` gives its numbers names, which is a sixth of the memory of this process
 
 KILL_FAMILY = signal.SIGUSR1
 """Signal that asks the guardian to SIGKILL the program and all its descendants at once."""
@@ -85,12 +91,14 @@ def forget_environment() -> None:
 
     Whatever runs below can look at its parents, as far as the system lets it.
     """
-    with contextlib.suppress(OSError, ValueError, IndexError):
+    try:
         with open("/proc/self/stat", "rb") as file:  # noqa: PTH123  # pathlib is 1 MB
             fields = file.read().rpartition(b")")[2].split()
         begin, end = int(fields[47]), int(fields[48])  # env_start and env_end of proc(5)
-        if 0 < begin < end:
-            ctypes.memset(begin, 0, end - begin)
+    except (OSError, ValueError, IndexError):
+        return
+    if 0 < begin < end:
+        ctypes.memset(begin, 0, end - begin)
 
 
 def watch(program: int, parent: int) -> int:
@@ -113,13 +121,19 @@ def watch(program: int, parent: int) -> int:
 
 def end_family(program: int) -> None:
     """Send SIGKILL to the program's group in one call, then to every descendant that had left it, until none is left."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter: macOS, of a group of zombies
-        os.killpg(program, signal.SIGKILL)
+    send_kill(os.killpg, program)
     while collect()[1]:
         for child in running_children():  # grandchildren become children as their parents die
-            with contextlib.suppress(PermissionError):  # it took another user's rights: wait for its end
-                os.kill(child, signal.SIGKILL)
+            send_kill(os.kill, child)
         time.sleep(0.002)
+
+
+def send_kill(kill: Callable[[int, int], None], victim: int) -> None:
+    """Send SIGKILL with `os.kill` or `os.killpg`, unless it has gone. What took another user's rights is waited for."""
+    try:  # noqa: SIM105  # contextlib is half a MB
+        kill(victim, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # the latter also: macOS, of a group of zombies
+        pass
 
 
 def collect() -> tuple[dict[int, int], bool]:
@@ -156,8 +170,10 @@ def running_children() -> list[int]:
 
 def tell(report: int, number: int) -> None:
     """Write one line to the process that started us, which may be gone."""
-    with contextlib.suppress(BrokenPipeError):
+    try:  # noqa: SIM105  # contextlib is half a MB
         os.write(report, b"%d\n" % number)
+    except BrokenPipeError:
+        pass
 
 
 def prctl(option: int, value: int) -> None:
