@@ -16,6 +16,7 @@ RUN /opt/build/bin/pip install --require-hashes -r docker/build.txt \
 COPY pyproject.toml README.md LICENSE beat_schedule.py ./
 COPY reconciler reconciler
 COPY worker worker
+COPY deploy deploy
 # No other package comes in here, and none may be missing: `pip check` fails now, not the first start.
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
     && /opt/venv/bin/pip install --no-deps --no-index /tmp/wheel/*.whl \
