@@ -84,8 +84,8 @@ def test_worker_survives_a_killed_broker(
     messenger.wake(7, countdown=12)  # held until long after the broker is killed
     until(lambda: server.client.hlen(f"{PREFIX}:unacked") == 2)
 
-    server.kill()
-    until(lambda: "Connection to broker lost" in worker.log)
+    server.kill()  # it starts again after the worker has tried to hand back what it holds
+    until(lambda: "2 unacknowledged messages stay in ':unacked'" in worker.log)
     server.start()
 
     messenger.wake(1)
@@ -97,7 +97,6 @@ def test_worker_survives_a_killed_broker(
     until(lambda: not server.client.hlen(f"{PREFIX}:unacked"))
     assert worker.notes.count("long begins") == 1
     assert worker.process.poll() is None
-    assert "2 unacknowledged messages stay in ':unacked'" in worker.log
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])

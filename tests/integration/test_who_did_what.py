@@ -45,6 +45,7 @@ class Doors:
         self.site, self.client = site, site.client
         for name, value in site.stack.env().items():
             patch.setenv(name, value)
+        patch.setattr(orchard.env, "client", site.client)  # a command run in this process leaves its own
 
     def cli(self, *args: str) -> Any:
         """Run a command; return the document it prints."""
