@@ -24,6 +24,7 @@ from reconciler.core.declaration import (
     read_policies,
     read_resources,
     read_secrets,
+    task_name,
 )
 from reconciler.core.signature_place import require_function
 from reconciler.settings import PREFIX, Settings
@@ -177,7 +178,7 @@ class _Decorator:
             InvalidSpec, InvalidName: see `TaskEnvironment.task`.
         """
         require_function(function, self._name)
-        short = check_name("task", function.__name__ if self._name == "" else self._name, 40)
+        short = task_name(self._name, function.__name__, 40, 'env.task(name="resize")')
         name = check_name("task", f"{self._env.name}.{short}", _LONGEST_NAME)
         return Task(self._env, name, function, self._metadata, self._extra)
 

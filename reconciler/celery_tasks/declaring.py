@@ -14,14 +14,13 @@ from celery import Task as CeleryTask
 from celery.local import Proxy
 
 from reconciler.api.errors import InvalidSpec
-from reconciler.api.names import check_name
 from reconciler.api.schedule import check_priority
 from reconciler.api.template import RetryStrategy, Timeouts
 from reconciler.celery_tasks.calling import run_traced
 from reconciler.celery_tasks.carrying import CarriedSignature
 from reconciler.celery_tasks.request import Limits
 from reconciler.core.current import current_attempt
-from reconciler.core.declaration import Extra, read_policies, read_resources
+from reconciler.core.declaration import Extra, read_policies, read_resources, task_name
 from reconciler.environment import TaskEnvironment
 from reconciler.task import Task
 
@@ -81,7 +80,7 @@ def durable(  # options of a task
     found = _task(task, app)
     _check(found)
     env = env or _shared()
-    chosen = check_name("task", name or found.name, _LONGEST_NAME)
+    chosen = task_name(name, found.name, _LONGEST_NAME, 'durable(…, name="resize")')
     limits = Limits(_limit(found, "time_limit"), _limit(found, "soft_time_limit"))
     metadata = read_policies(retries, limits.hard if timeout is None else timeout)
     resource, units = read_resources(resources)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from reconciler.api.errors import InvalidSpec
+from reconciler.api.errors import InvalidName, InvalidSpec
+from reconciler.api.names import check_name
 from reconciler.api.resource import read_units
 from reconciler.api.secret import Secret
 from reconciler.api.template import RetryStrategy, SecretRef, TaskMetadata, Timeouts
@@ -30,6 +31,26 @@ class Extra(NamedTuple):
     priority: int | None = None
     fair_by: str = ""
     redact: object = ()
+
+
+def task_name(given: str, own: str, most: int, remedy: str) -> str:
+    """Return the name of a task: the one it was given, else its own.
+
+    Args:
+        given: the name it was given; empty: none.
+        own: what its function is called, or what Celery calls it.
+        most: most characters allowed.
+        remedy: how to give it a name, which is said when its own name cannot be used.
+
+    Raises:
+        InvalidName: the name breaks the rule.
+    """
+    try:
+        return check_name("task", own if given == "" else given, most)
+    except InvalidName as error:
+        if given != "":
+            raise
+        raise InvalidName(f"{error}. Give it a name of its own here: {remedy}") from None
 
 
 def read_policies(retries: object, timeout: object) -> TaskMetadata:

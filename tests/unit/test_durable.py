@@ -360,6 +360,9 @@ def test_what_is_no_task_is_refused_where_it_is_declared(app: Celery) -> None:
         (lambda: durable(pickled), InvalidSpec, "set serializer='json' on it"),
         (lambda: durable(app.task(coroutine, name="shop.co")), InvalidSpec, "use @env.task"),
         (lambda: durable(known, name="no name"), InvalidName, "no name"),
+        (lambda: durable(app.task(_nothing, name="shop resize")), InvalidName, "durable(…, name="),
+        (lambda: durable(app.task(_nothing, name="shop.größe")), InvalidName, "durable(…, name="),
+        (lambda: durable(app.task(_nothing, name="s" * 64)), InvalidName, "durable(…, name="),
         (lambda: durable(known, queue="steps"), InvalidName, "steps"),
     ]
     for call, kind, part in cases:

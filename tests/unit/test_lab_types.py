@@ -14,7 +14,7 @@ import pytest
 from type_samples import Line, Order, alike
 
 from reconciler import TaskEnvironment
-from reconciler.api.errors import ActionFailed, BlobCorrupt, InvalidArguments, InvalidSpec
+from reconciler.api.errors import ActionFailed, BlobCorrupt, InvalidArguments, InvalidName, InvalidSpec
 from reconciler.client import Client
 from reconciler.settings import Settings
 from reconciler.stores.memory.blobs import MemoryBlobs
@@ -263,6 +263,20 @@ def test_who_calls_a_factory_is_told_apart(how: str, tmp_path: Path) -> None:
         assert "InvalidSpec: make.<locals>.add is declared inside another function" in ended.stderr
     else:
         assert ended.stdout.startswith("default/development/add3-"), ended.stderr
+
+
+def test_a_function_whose_name_is_not_allowed_needs_another() -> None:
+    """A function whose own name breaks the rule of names is refused with the remedy; a name that was given, without it."""
+
+    def size(x: int) -> int:
+        return x
+
+    size.__name__ = "größe"
+    with pytest.raises(InvalidName, match=r"'größe' is not allowed.*env\.task\(name="):
+        env.task(size)
+    with pytest.raises(InvalidName, match=r"'grö' is not allowed[^(]*$"):
+        env.task(name="grö")(size)
+    assert env.task(name="size")(size).name.endswith(".size")
 
 
 def test_a_lambda_needs_a_name() -> None:
