@@ -49,6 +49,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from reconciler.api.not_found import not_found_text
+
 
 class ReconcilerError(Exception):
     """Base of all errors of this project."""
@@ -151,34 +153,20 @@ class ActionNotFound(ReconcilerError, LookupError):
         used_again: whether a later run has the name.
         half_stored: what is missing of its run, whose submitter stopped half way.
         incarnation: of the run that is meant, where it is known.
+        also: a sentence that follows, after a blank.
     """
 
     def __init__(
-        self, action: object, *, used_again: bool = False, half_stored: str = "", incarnation: str = ""
+        self,
+        action: object,
+        *,
+        used_again: bool = False,
+        half_stored: str = "",
+        incarnation: str = "",
+        also: str = "",
     ) -> None:
         self.action = action
-        what = "action" if str(action).count("/") == 3 else "run"
-        missing = (
-            f"no {what} {action} is stored: it was never accepted, it was deleted, or its retention has passed. "
-            "`reconciler list` and `reconciler history` show what is there, `reconciler history deleted` what was deleted. "
-            "Of a run that `history` alone shows, the object in the archive is gone."
-        )
-        partly = f"no action {action} is stored yet: {half_stored}." if half_stored else ""
-        other = _no_such_life(str(action), incarnation, used_again) if incarnation or used_again else ""
-        super().__init__(partly or other or missing)
-
-
-def _no_such_life(action: str, incarnation: str, used_again: bool) -> str:  # noqa: FBT001  # told by one caller
-    """Say that a name was not, or is no longer, used by the run that is meant."""
-    project, _, rest = action.partition("/")
-    name = rest.partition("/")[2].partition("/")[0] or action
-    which = f"has the incarnation {incarnation}" if incarnation else "is the one that was meant"
-    later = ", and a later run has its name" if used_again else ""
-    return (
-        f"no run {'/'.join(action.split('/')[:3])} {which}: there was none, it was deleted, or its retention has "
-        f"passed{later}. `reconciler history --name {name} --project {project}` shows those that are remembered; of one "
-        "that it alone shows, the object in the archive is gone."
-    )
+        super().__init__(not_found_text(str(action), used_again, half_stored, incarnation) + also)
 
 
 class ActionConflict(ReconcilerError):

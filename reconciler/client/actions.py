@@ -125,9 +125,7 @@ class Actions:
 
     def _missing(self, action: object, **why: Any) -> ActionNotFound:  # noqa: ANN401  # arguments of the error
         """Make the error for an action, or a run, that neither the store nor the archive has."""
-        error = ActionNotFound(action, incarnation=self._meant, **why)
-        error.args = (f"{error}{self.archived.why_none}",)
-        return error
+        return ActionNotFound(action, incarnation=self._meant, also=self.archived.why_none, **why)
 
     def _is_own(self, record: TaskAction) -> bool:
         """Tell whether a record belongs to the run that is meant, not to a later run of its name."""

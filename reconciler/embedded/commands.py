@@ -50,8 +50,11 @@ def beat(schedule: Path) -> Sequence[str]:
 
 
 def flower(port: int) -> Sequence[str]:
-    """Build the command of the Flower web page on this port of the loopback interface."""
-    return (*_celery(APP, "celery"), "flower", f"--address={LOOPBACK}", f"--port={port}")
+    """Build the command of the Flower web page on this port of the loopback interface.
+
+    It tells of warnings and errors, as the workers do; what Flower does now and then is none.
+    """
+    return (*_celery(APP, "celery"), "flower", f"--address={LOOPBACK}", f"--port={port}", "--logging=warning")
 
 
 def _celery(app: str, module: str = "reconciler.embedded.lean") -> Sequence[str]:

@@ -62,6 +62,13 @@ def test_every_page_of_flower_has_the_tab(site: Site) -> None:
 
 
 @needs_chromium
+def test_flower_logs_no_news_as_warnings(site: Site) -> None:
+    """What it tells of each start and request is left out: `reconciler dev` shows its log as warnings and errors."""
+    log = site.stack.processes["flower"].log
+    assert site.ask("/runs")[0] == 200
+    assert "[I " not in log.read_text(), log.read_text()
+
+
 def test_pages_of_flower_work_under_their_policy(site: Site, tmp_path: Path) -> None:
     """Its tables are filled by its scripts, and the browser refuses nothing of them."""
     orchard.picks.delay(1).result(PATIENCE)

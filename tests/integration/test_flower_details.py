@@ -236,12 +236,39 @@ def test_a_fork_is_edited_value_by_value(site: Site, tmp_path: Path) -> None:
             "many": many,
             "size": "S",
         }
-        page.fill("dialog textarea", text.replace("pear", "plum"))
+        page.fill("dialog textarea", text.replace("pear", "plum").replace(str(2**80 + 1), str(2**80 + 5)))
+        _turned_and_back(page, many)
         page.click(send)
         page.wait("location.pathname.split('/').length === 5 && !document.querySelector('dialog')")
         failed = ActionId.parse(f"{page.run('location.pathname').removeprefix('/runs/')}/a0")
         site.client.wait(failed, PATIENCE)
+        assert json.loads(site.client.get(failed).spec.inputs or b"")["count"] == 2**80 + 5
         _trace_once(page, f"{site.url}/runs/{failed}")
+
+
+def _turned_and_back(page: Browser, many: list[int]) -> None:
+    """Turn JSON into fields and back: what was typed goes along, and is not turned while it cannot be read."""
+    turn, whole = "dialog .rc-parted > button", "document.querySelector('dialog textarea[name=inputs]').value"
+    typed = page.run(whole)
+    page.click(turn)
+    page.wait("document.querySelectorAll('.rc-parts > *').length === 6")
+    assert page.run("document.querySelector('dialog [name=count]').value") == str(2**80 + 5)
+    page.fill("dialog [name=count]", "many")
+    page.click(turn)
+    page.wait_text('"count" must be a whole number')
+    page.fill("dialog [name=count]", str(2**80 + 5))
+    page.fill("dialog [name=many]", "[7]")
+    page.click(turn)
+    page.wait(f"{whole}?.includes('[7]')")
+    for wrong in ('{"words": ', "[1]", '{"wards": "x"}'):
+        page.fill("dialog textarea[name=inputs]", wrong)
+        page.click(turn)
+        page.wait("document.querySelector('dialog .rc-parted [role=alert]').textContent")
+        assert page.run(whole) == wrong
+    page.fill("dialog textarea[name=inputs]", typed)
+    page.click(turn)
+    page.wait("document.querySelectorAll('.rc-parts > *').length === 6")
+    assert json.loads(page.run("document.querySelector('dialog [name=many]').value")) == many
 
 
 def _trace_once(page: Browser, url: str) -> None:

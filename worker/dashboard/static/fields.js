@@ -2,6 +2,8 @@
 
 import { fill, h } from "./dom.js";
 
+const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
+
 const checked = {
   int(text, name) {
     const exact = whole(text, name);
@@ -15,7 +17,7 @@ const checked = {
     return JSON.stringify(Number(text));
   },
   number(text, name) {
-    if (!/^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/.test(text)) throw new Error(`${name} must be a number, written with a point as 2.5.`);
+    if (!NUMBER.test(text)) throw new Error(`${name} must be a number, written with a point as 2.5.`);
     return text;
   },
   json(text, name) {
@@ -74,39 +76,104 @@ function line(field, id) {
   };
 }
 
+// The values of a document by name, each as it is written: parsed, a large number would be another one.
+function written(text, name) {
+  checked.json(text, name);
+  const found = new Map();
+  let depth = 0;
+  let key;
+  let from;
+  for (const { 0: token, index } of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]:,]/g)) {
+    if (depth === 1 && key === undefined && token[0] === '"') key = JSON.parse(token);
+    else if (depth === 1 && token === ":") from = index + 1;
+    else if (depth === 1 && key !== undefined && (token === "," || token === "}")) {
+      found.set(key, text.slice(from, index).trim());
+      key = undefined;
+    }
+    depth += "{[".includes(token) - "}]".includes(token);
+  }
+  if (!text.trim().startsWith("{")) throw new Error(`${name} must be a document in braces, with a value for each name.`);
+  return found;
+}
+
+const plain = {
+  integer: (_, text) => /^-?\d+$/.test(text),
+  number: (_, text) => NUMBER.test(text),
+  bool: (value) => typeof value === "boolean",
+  str: (value) => typeof value === "string",
+  text: (value) => typeof value === "string",
+  choice: (value, _, { choices }) => choices.includes(value),
+};
+
+// A field with another value in it: of its type if the value is one of it, else of JSON, as the server makes them.
+function holding(field, text) {
+  const value = JSON.parse(text);
+  if (!plain[field.type]?.(value, text, field)) return { ...field, type: "json", value: text.replace(/\n {2}/g, "\n") };
+  if (["integer", "number"].includes(field.type)) return { ...field, value: text };
+  return { ...field, value, type: field.type === "str" && /[\r\n]/.test(value) ? "text" : field.type };
+}
+
 // A document: a field for each value in it, of which those that were changed are sent; or all of it as JSON.
 function parted(field, id) {
   const whole = line({ ...field, hint: "" }, id);
   const place = h("div", { class: "rc-parts" });
-  const turn = h("button", { type: "button", class: "rc-button rc-quiet", onclick: () => show(!asJson) });
-  const element = h("div", { class: "rc-parted", role: "group", "aria-label": field.label }, turn, place);
+  const told = h("p", { class: "rc-red", role: "alert" });
+  const turn = h("button", { type: "button", class: "rc-button rc-quiet", onclick: turned });
+  const element = h("div", { class: "rc-parted", role: "group", "aria-label": field.label }, turn, place, told);
   let parts = [];
+  let opened = ""; // the document when the form was opened, what it held,
+  let first = new Map();
+  let left = first; // and what it held when it was last turned into JSON
   let asJson = false;
+  // What a field was filled with counts as long as nobody touches it: a field of several lines writes line ends anew.
+  function filled(own, index, text, given = own) {
+    const made = controlOf({ ...given, part: true }, `${id}-${index}`);
+    const before = made.state();
+    const touched = () => made.state() !== before;
+    return { own, element: made.element, text: () => (touched() ? made.text() : text), changed: () => touched() || text !== first.get(own.name) };
+  }
   function take(found) {
-    parts = (found || []).map((part, index) => {
-      const made = controlOf({ ...part, part: true }, `${id}-${index}`);
-      const exact = typeof part.value === "string" && ["str", "text", "choice"].includes(part.type) ? JSON.stringify(part.value) : "";
-      return { name: part.name, ...made, before: made.state(), told: part.value !== undefined, exact };
-    });
+    try {
+      opened = whole.input.value;
+      first = written(opened, field.label);
+      parts = (found || []).map((own, index) => filled(own, index, first.get(own.name)));
+    } catch {
+      parts = []; // none of ours: all of it as it is
+    }
     show(!parts.length);
   }
-  function show(json) {
+  // What was typed goes along, or nothing is turned: the reason says what to mend.
+  function turned() {
+    fill(told);
     try {
-      if (json && changed().length) whole.input.value = together();
-    } catch {
-      // a field that cannot be read yet: the document stays as it was
+      if (asJson) read();
+      else write();
+      show(!asJson);
+    } catch (error) {
+      fill(told, error.message);
     }
+  }
+  function write() {
+    const texts = parts.map((part) => [part.own.name, part.text()]).filter(([, text]) => text !== undefined);
+    whole.input.value = !parts.some((part) => part.changed()) ? opened : `{\n${texts.map(([name, text]) => `  ${JSON.stringify(name)}: ${text}`).join(",\n")}\n}`;
+    left = written(whole.input.value, field.label);
+  }
+  function read() {
+    const now = written(whole.input.value, field.label);
+    const strange = [...now.keys()].find((name) => !parts.some((part) => part.own.name === name));
+    if (strange !== undefined) throw new Error(`There is no input ${JSON.stringify(strange)}.`);
+    parts = parts.map((part, index) => {
+      const { own } = part;
+      const text = now.get(own.name);
+      if (text === left.get(own.name)) return part;
+      return text === undefined ? filled(own, index, first.get(own.name)) : filled(own, index, text, holding(own, text));
+    });
+  }
+  function show(json) {
     asJson = json;
     turn.hidden = !parts.length;
     turn.textContent = json ? "Edit each value" : "Edit as JSON";
     fill(place, json ? [h("label", { for: id }, named(field), whole.input)] : parts.map((part) => part.element));
-  }
-  const isChanged = (part) => part.state() !== part.before;
-  const changed = () => parts.filter(isChanged);
-  // What was changed so far stands in the document, too. A field of several lines writes line ends anew, so what it had counts.
-  function together() {
-    const texts = parts.filter((part) => part.told || isChanged(part)).map((part) => `  ${JSON.stringify(part.name)}: ${(!isChanged(part) && part.exact) || part.text()}`);
-    return `{\n${texts.join(",\n")}\n}`;
   }
   take(field.parts);
   return {
@@ -114,7 +181,7 @@ function parted(field, id) {
     input: whole.input,
     take,
     state: whole.state,
-    text: () => (asJson ? whole.text() : `{${changed().map((part) => `${JSON.stringify(part.name)}:${part.text()}`).join()}}`),
+    text: () => (asJson ? whole.text() : `{${parts.filter((part) => part.changed()).map((part) => `${JSON.stringify(part.own.name)}:${part.text()}`).join()}}`),
   };
 }
 
