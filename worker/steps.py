@@ -13,6 +13,7 @@ from reconciler.broker.messages import RECONCILE
 from reconciler.stores.redis.store import RedisStore
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.resync import resync
+from reconciler.wiring import Engine
 from worker.process import current_engine
 from worker.receiving import STRATEGY
 
@@ -30,23 +31,36 @@ def register(app: Celery) -> None:
     @app.task(name="reconciler.sweep.resync", send_events=False, Strategy=STRATEGY)  # type: ignore[untyped-decorator]  # as above
     def sweep_resync() -> None:
         """Heal lost wake-ups."""
-        engine = current_engine()
-        resync(engine.store, engine.messenger)
-        _note("resync")
+        run_resync(current_engine())
 
     @app.task(name="reconciler.sweep.collect", send_events=False, Strategy=STRATEGY)  # type: ignore[untyped-decorator]  # as above
     def sweep_collect() -> None:
         """Forget what ended long ago."""
-        engine = current_engine()
+        run_collect(current_engine())
+
+
+def run_resync(engine: Engine) -> None:
+    """Heal lost wake-ups, once."""
+    try:
+        resync(engine.store, engine.messenger)
+        _note(engine, "resync")
+    except Unavailable as error:
+        log.warning("resync.unavailable", error=str(error))
+
+
+def run_collect(engine: Engine) -> None:
+    """Forget what ended long ago, once."""
+    try:
         collect(engine.store, engine.settings, engine.blobs)
-        _note("collect")
+        _note(engine, "collect")
+    except Unavailable as error:
+        log.warning("collect.unavailable", error=str(error))
 
 
-def _note(sweep: str) -> None:
+def _note(engine: Engine, sweep: str) -> None:
     """Note that beat is alive: `reconciler doctor` looks for its ticks."""
-    store = current_engine().store
-    if isinstance(store, RedisStore):
-        store.say_swept(sweep)
+    if isinstance(engine.store, RedisStore):
+        engine.store.say_swept(sweep)
 
 
 def run_step(shard: int, actions: list[str]) -> None:

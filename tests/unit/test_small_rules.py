@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from reconciler.api.action import ActionSpec
-from reconciler.api.errors import BrokerUnavailable
+from reconciler.api.errors import BrokerUnavailable, StoreUnavailable
 from reconciler.broker.messages import RECONCILE, RUN_ATTEMPTS
 from reconciler.controller.wakes import Wakes
 from reconciler.core import published_types
@@ -18,7 +20,9 @@ from reconciler.core.derivation import is_whole
 from reconciler.core.functions import registry
 from reconciler.core.layout import steps_folder
 from reconciler.testing import Lab
+from reconciler.wiring import Engine
 from worker.start_options import limit_problems
+from worker.steps import run_collect, run_resync
 
 
 def test_a_wake_that_cannot_be_sent_is_logged_and_no_error(
@@ -34,6 +38,25 @@ def test_a_wake_that_cannot_be_sent_is_logged_and_no_error(
     Wakes(lab.store, lab.messenger).wake(3)
     said = capsys.readouterr()
     assert "wake.not_sent" in said.out + said.err
+
+
+@pytest.mark.parametrize("sweep", [run_resync, run_collect])
+def test_a_sweep_that_redis_refuses_is_one_line_of_the_log(
+    sweep: Callable[[Engine], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no fault of ours, and the next one tries again."""
+    lab = Lab()
+
+    def refused(*_: object, **__: object) -> None:
+        raise StoreUnavailable("a right was taken away")
+
+    for verb in ("look", "collect"):
+        monkeypatch.setattr(lab.store, verb, refused)
+    with capture_logs() as logged:
+        sweep(lab.engine)
+    assert [(line["event"], line["error"]) for line in logged] == [
+        (f"{sweep.__name__.removeprefix('run_')}.unavailable", "a right was taken away")
+    ]
 
 
 def test_code_that_cannot_be_read_has_no_version() -> None:
