@@ -6,9 +6,9 @@ import click
 import msgspec
 
 from reconciler.cli.commands import Command, Group
-from reconciler.cli.output import emit, say, show_table
+from reconciler.cli.output import emit, note, say, show_table
 from reconciler.cli.session import ONE, Place, common_options, connected
-from reconciler.client import QueueFacts
+from reconciler.client import Client, QueueFacts
 from reconciler.core.counted import counted
 from reconciler.core.times import iso
 
@@ -62,6 +62,7 @@ def pause(*, name: str, as_json: bool) -> None:
             f"queue {name} is paused; `reconciler queue resume {name}` lets it go on.",
             as_json=as_json,
         )
+        _remark(client, name)
 
 
 @queue.command(short_help="Let a paused queue go on.")
@@ -72,6 +73,7 @@ def resume(*, name: str, as_json: bool) -> None:
     with connected(Place("", "")) as client:
         client.resume_queue(name)
         _tell({"queue": name, "paused": False}, f"queue {name} goes on.", as_json=as_json)
+        _remark(client, name)
 
 
 @queue.command(short_help="Move what waits in a queue to another one.")
@@ -85,6 +87,7 @@ def move(*, name: str, to: str, as_json: bool) -> None:
         _tell(
             {"queue": name, "to": to, "moved": moved}, f"{moved} moved from {name} to {to}.", as_json=as_json
         )
+        _remark(client, to)
 
 
 @queue.command(short_help="Refuse submissions while so much waits.")
@@ -102,6 +105,7 @@ def limit(*, name: str, most: str, as_json: bool) -> None:
             else f"queue {name} takes {wanted} at most; what waits already stays."
         )
         _tell({"queue": name, "limit": wanted}, text, as_json=as_json)
+        _remark(client, name)
 
 
 @click.command(cls=Command)
@@ -132,6 +136,12 @@ def _document(facts: QueueFacts) -> dict[str, object]:
     told = msgspec.structs.asdict(facts)
     ruled = [{**msgspec.structs.asdict(one), "at": iso(one.at)} for one in told.pop("ruled")]
     return {**told, "ruled": ruled} if ruled else told
+
+
+def _remark(client: Client, queue: str) -> None:
+    """Say that nobody consumes a queue: its name may be mistyped, and then what was meant goes on as before."""
+    if client.store.find_function(queue, "").workers == 0:
+        note(f"No living worker consumes the queue {queue}: if that is its name, start one.")
 
 
 def _tell(document: dict[str, object], text: str, *, as_json: bool) -> None:

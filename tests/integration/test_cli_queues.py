@@ -55,6 +55,21 @@ def test_a_queue_is_paused_and_resumed(backend: Backend) -> None:
     assert {one["door"] for one in attempts["ruled"]} == {"cli"}
 
 
+def test_a_queue_that_nobody_consumes_is_remarked_on(backend: Backend) -> None:
+    """Its name may be mistyped: each verb says so beside its answer, until a worker of it lives."""
+    verbs = (
+        ("pause", "atempts"),
+        ("resume", "atempts"),
+        ("limit", "atempts", "none"),
+        ("move", "gpu", "atempts"),
+    )
+    for verb in verbs:
+        assert "No living worker consumes the queue atempts" in backend.reconciler("queue", *verb).stderr
+    backend.store.tell_functions("w", "atempts", {}, 60_000)
+    for verb in verbs:
+        assert backend.reconciler("queue", *verb).stderr == ""
+
+
 def test_a_full_queue_has_an_exit_code(backend: Backend) -> None:
     """11, with the numbers for a program and the remedy for people; `none` opens it again."""
     assert "none" in backend.reconciler("queue").stdout
