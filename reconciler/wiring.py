@@ -35,6 +35,7 @@ from reconciler.stores.base import Store
 from reconciler.stores.catalog import Catalog
 from reconciler.stores.objects import BlobStore
 from reconciler.stores.outage import looked
+from reconciler.stores.owner import foreign_problem
 from reconciler.stores.redis.catalog import RedisCatalog
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.quotas import RedisQuotas
@@ -178,8 +179,14 @@ def build_problems(settings: Settings) -> list[str]:
     return [
         *problems,
         *looked(lambda: store_problems(store)),
-        *looked(blobs.check),
+        *(looked(blobs.check) or looked(lambda: _marked(store, blobs))),
         *broker_problems(settings),
         *secret_problems(settings),
         *exchange_problems(settings),
     ]
+
+
+def _marked(store: Store, blobs: BlobStore) -> list[str]:
+    """Mark the place of the objects where nobody has. That of another installation ends no start: `doctor` says it."""
+    foreign_problem(store, blobs)
+    return []

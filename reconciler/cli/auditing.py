@@ -14,6 +14,7 @@ from reconciler.cli.finding import Finding
 from reconciler.cli.format import size
 from reconciler.core.counted import counted
 from reconciler.settings import Settings
+from reconciler.stores.owner import foreign_problem
 from reconciler.stores.redis.auditing import REMOVABLE, KeyReport, Why
 from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.s3 import S3Blobs
@@ -75,6 +76,8 @@ _REMEDIES = {
 
 def _objects(store: RedisStore, keys: KeyReport, settings: Settings, request: AuditRequest) -> Finding:
     blobs = S3Blobs(settings)
+    if problem := foreign_problem(store, blobs):
+        return Finding(name="objects", problems=(f"nothing is looked at or removed: {problem}",))
     report = audit_objects(
         store,
         blobs,
@@ -94,7 +97,6 @@ def _objects(store: RedisStore, keys: KeyReport, settings: Settings, request: Au
             name="objects",
             detail=f"{detail}; removed {counted(remove_orphans(store, blobs, report.orphans), 'object')}",
         )
-    detail += ", or of another installation if one has this bucket and prefix, too"
     if not settings.collect_objects:
         why = "as RECONCILER_COLLECT_OBJECTS is off; a rule of the bucket or `--fix` removes them"
         return Finding(name="objects", detail=f"{detail}, {why}")

@@ -11,6 +11,7 @@ from reconciler.broker.check import look_at_broker
 from reconciler.broker.exchange import EventExchange
 from reconciler.cli.finding import Finding, skipped
 from reconciler.settings import Settings
+from reconciler.stores.owner import foreign_problem
 from reconciler.stores.redis.allocator import allocator_note
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.store import RedisStore
@@ -45,12 +46,23 @@ def check_clock(settings: Settings) -> Finding:
 
 
 def check_s3(settings: Settings) -> Finding:
-    """Check whether objects can be created once, read and deleted."""
-    problems = tuple(S3Blobs(settings).check())
+    """Check whether objects can be created once, read and deleted, and whether those that lie there are ours."""
+    blobs = S3Blobs(settings)
+    problems = tuple(blobs.check()) or _foreign(settings, blobs)
     where = safe_endpoint(settings.s3_endpoint)
     return Finding(
         name="s3", detail=f"bucket {settings.s3_bucket!r} at {where} can be used", problems=problems
     )
+
+
+def _foreign(settings: Settings, blobs: S3Blobs) -> tuple[str, ...]:
+    """Say whose objects they are if not ours; not known while Redis does not answer."""
+    try:
+        with closing(RedisStore(settings)) as store:
+            problem = foreign_problem(store, blobs)
+    except Unavailable:
+        return ()
+    return (problem,) if problem else ()
 
 
 def check_broker(settings: Settings) -> Finding:

@@ -52,6 +52,11 @@ _MARKS = {"ok": styled("✓", fg="green"), "problem": styled("✗", fg="red"), "
     show_default=True,
     help="With --audit: what was written since is left out.",
 )
+@click.option(
+    "--adopt",
+    is_flag=True,
+    help="First make what lies in S3 this installation's: after Redis was lost or begun anew.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for programs.")
 def doctor(
     *,
@@ -63,15 +68,20 @@ def doctor(
     fix: bool,
     limit: int,
     older: float,
+    adopt: bool,
     as_json: bool,
 ) -> int:
     """Tell whether an action submitted now would run; name each check, and each problem with its remedy.
 
     Exits with 0 when all is well, with 9 when there are problems, with 8 when the only one is that a probe did not end in
     time, with 10 when an audit found what nobody owns. Like a worker that starts, it fixes the number of shards of an empty
-    Redis.
+    Redis, and marks an unmarked place in S3 as this installation's.
     """
     _check_options(worker, imports=imports, probe=probe, audit=audit, fix=fix)
+    if adopt:
+        if worker is not None or imports:
+            raise click.UsageError("--adopt changes what lies in S3: not with --worker or --imports.")
+        _adopt(Settings.from_env())
     if audit:
         from reconciler.cli.auditing import AuditRequest  # noqa: PLC0415  # slow to import; health checks run often
         from reconciler.cli.auditing import audit as audited  # noqa: PLC0415  # as above
@@ -94,6 +104,14 @@ def doctor(
         findings += _probes(findings, within)
     _show(findings, as_json=as_json)
     return _code(findings)
+
+
+def _adopt(settings: Settings) -> None:
+    from reconciler.stores.owner import adopt  # noqa: PLC0415  # slow to import; health checks run often
+    from reconciler.stores.s3 import S3Blobs  # noqa: PLC0415  # as above
+
+    with closing(RedisStore(settings)) as store:
+        adopt(store, S3Blobs(settings))
 
 
 def _check_options(worker: str | None, *, imports: bool, probe: bool, audit: bool, fix: bool) -> None:

@@ -98,3 +98,6 @@ class Archiving(Protocol):
 
     def take_turn(self, sweep: str, life: int) -> bool:
         """Take the turn to make a sweep, for `life` ms; False while somebody else has it."""
+
+    def installation(self) -> str:
+        """Return the name of this data set, drawn at random by who asks first; one that is begun anew has another."""

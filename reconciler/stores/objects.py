@@ -7,6 +7,9 @@ from typing import Protocol
 
 import msgspec
 
+FOLDER = ".reconciler"
+"""Reserved below the prefix of an installation: the mark of `stores.owner`, and for a moment what a check writes."""
+
 
 class BlobStat(msgspec.Struct, frozen=True):
     """Size in bytes of an object."""

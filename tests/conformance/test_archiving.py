@@ -188,6 +188,11 @@ def test_events_are_kept_until_they_are_spilled(store: Store, pass_time: PassTim
     assert store.trim_events(border, spilled=True) == 1
 
 
+def test_a_data_set_has_one_name(store: Store) -> None:
+    """Whoever asks is told the same."""
+    assert store.installation() == store.installation() != ""
+
+
 def test_a_turn_is_taken_once(store: Store, pass_time: PassTime) -> None:
     """One caller gets the turn; the next one when its time is over."""
     assert store.take_turn("collect", 60_000)

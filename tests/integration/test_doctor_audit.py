@@ -77,8 +77,30 @@ def test_objects_without_a_record_are_told_and_stay(
     code, found = audited(backend)
     assert code == 10
     assert "`--fix` removes them" in found["objects"]["problems"][0]
-    assert "or of another installation if one has this bucket" in found["objects"]["problems"][0]
     assert objects(backend) == before
+
+
+def test_objects_of_another_installation_are_left_alone(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two data sets with one bucket and prefix: the second is told, and removes nothing until it adopts the place."""
+    assert audited(backend)[0] == 0
+    before = objects(backend)
+    monkeypatch.setenv("RECONCILER_KEY_PREFIX", f"{backend.settings.key_prefix}-second")
+    code, found = audited(backend, "--fix")
+    assert code == 9
+    assert "belongs to another installation" in found["objects"]["problems"][0]
+    assert "own RECONCILER_S3_PREFIX" in found["objects"]["problems"][0]
+    said = {
+        check["name"]: check for check in backend.parsed(backend.reconciler("doctor", "--json"))["checks"]
+    }
+    assert "`reconciler doctor --adopt`" in said["s3"]["problems"][0]
+    assert objects(backend) == before
+    assert "belongs" not in backend.reconciler("doctor", "--adopt", "--json").stdout
+    assert audited(backend, "--fix")[0] == 0
+    assert objects(backend) == []
+    monkeypatch.setenv("RECONCILER_KEY_PREFIX", backend.settings.key_prefix)
+    assert audited(backend)[0] == 9
 
 
 def test_only_objects_without_an_owner_are_removed(backend: Backend) -> None:

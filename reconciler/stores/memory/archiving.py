@@ -91,6 +91,9 @@ class Archiving(MemoryCore):
             self.wrote("take_turn", sweep)
         return taken
 
+    def installation(self) -> str:
+        return self._installation
+
 
 def _over(state: Shard, run: RunId, before: int) -> bool:
     """Tell whether no action of a run is live, and its roots ended before that time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from binascii import crc32
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -206,6 +207,7 @@ class MemoryCore:
         self._stamp = 0
         self._lock = threading.RLock()
         self._turns: dict[str, int] = {}
+        self._installation = uuid.uuid4().hex
         self._waiting: dict[RunId, list[tuple[Callable[[], None], str]]] = {}
 
     def now(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,3 +103,11 @@ class Archiving(RedisCore):
     @explain
     def take_turn(self, sweep: str, life: int) -> bool:
         return bool(self.client.set(self.keys.turn(sweep), "1", nx=True, px=life))
+
+    @explain
+    def installation(self) -> str:
+        pipe = self.client.pipeline(transaction=False)
+        pipe.hsetnx(self.keys.meta, "installation", uuid.uuid4().hex)
+        pipe.hget(self.keys.meta, "installation")
+        name: bytes = pipe.execute()[-1]
+        return name.decode()

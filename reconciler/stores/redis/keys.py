@@ -8,7 +8,7 @@ launches.
 
 | key | type | written by | ends |
 |---|---|---|---|
-| `<p>:meta` | hash | first start | kept: number of shards, layout version |
+| `<p>:meta` | hash | first start | kept: number of shards, layout version, installation |
 | `<p>:confirm` | string, PX | every script in `safe` with replicas | its TTL |
 | `<p>:{nn}:a:<project/domain/run/action>` | hash | see stores/records.py | collect, after retention |
 | `<p>:{nn}:ended:<project/domain/run/action>` | list, names of ended children of a group | commit, create | with the group |

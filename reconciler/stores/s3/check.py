@@ -6,11 +6,9 @@ import uuid
 from collections.abc import Callable
 
 from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound, BlobUnavailable, InvalidInput
-from reconciler.stores.objects import BlobStore
+from reconciler.stores.objects import FOLDER, BlobStore
 from reconciler.stores.outage import problem_of
 
-FOLDER = ".reconciler"
-"""Reserved below the prefix of an installation; holds nothing once a check has ended."""
 UNCONDITIONAL = (
     "the S3 server ignores conditional writes (If-None-Match): when an attempt runs twice, the later one can "
     "replace outputs that were already accepted. Use a server that has them: AWS, or a present version of "
