@@ -46,23 +46,23 @@ def check_clock(settings: Settings) -> Finding:
 
 
 def check_s3(settings: Settings) -> Finding:
-    """Check whether objects can be created once, read and deleted, and whether those that lie there are ours."""
+    """Check whether objects can be created once, read and deleted; remark where those that lie there are not ours."""
     blobs = S3Blobs(settings)
-    problems = tuple(blobs.check()) or _foreign(settings, blobs)
+    problems = tuple(blobs.check())
     where = safe_endpoint(settings.s3_endpoint)
-    return Finding(
-        name="s3", detail=f"bucket {settings.s3_bucket!r} at {where} can be used", problems=problems
-    )
+    detail = f"bucket {settings.s3_bucket!r} at {where} can be used"
+    if not problems and (foreign := _foreign(settings, blobs)):
+        detail += f"; but {foreign}"
+    return Finding(name="s3", detail=detail, problems=problems)
 
 
-def _foreign(settings: Settings, blobs: S3Blobs) -> tuple[str, ...]:
+def _foreign(settings: Settings, blobs: S3Blobs) -> str:
     """Say whose objects they are if not ours; not known while Redis does not answer."""
     try:
         with closing(RedisStore(settings)) as store:
-            problem = foreign_problem(store, blobs)
+            return foreign_problem(store, blobs)
     except Unavailable:
-        return ()
-    return (problem,) if problem else ()
+        return ""
 
 
 def check_broker(settings: Settings) -> Finding:

@@ -1,8 +1,8 @@
 """The mark that says whose objects lie below a bucket and prefix.
 
-No path names an installation, so of two that share a place one would take the other's objects for garbage, and the other's
-archive for its own. An object below the prefix therefore names the data set in Redis that used the place first. Whoever
-removes what no record of its own names (`doctor --audit --fix`, and the collector from the archive) asks it before.
+No path names an installation, so of two that share a place one would take the other's objects for garbage. An object below
+the prefix therefore names the data set in Redis that used the place first. Who removes what no record of its own names
+(`doctor --audit --fix`) asks it before.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from reconciler.settings import Settings
 from reconciler.stores.archiving import RawAction, RawRun, SealedRun
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
-from reconciler.stores.owner import foreign_problem
 from reconciler.sweeps.expire import EVERY, expire
 
 log = structlog.get_logger(__name__)
@@ -52,7 +51,7 @@ def archive_all(store: Store, blobs: BlobStore, settings: Settings, before: int)
             archived, days = archived + count, days | grown
         if days and store.take_turn("compact", _COMPACTING):
             compact(blobs, days)
-        if store.take_turn("expire", EVERY) and _is_ours(store, blobs):
+        if store.take_turn("expire", EVERY):
             old = store.now() - int(settings.archive.total_seconds() * 1000)
             if expired := expire(store, blobs, old, objects=settings.collect_objects):
                 log.info("archive.expired", runs=expired)
@@ -61,12 +60,6 @@ def archive_all(store: Store, blobs: BlobStore, settings: Settings, before: int)
         log.warning("archive.unavailable", archived=archived, error=str(error))
         metrics.archive_passed("unavailable")
     return archived
-
-
-def _is_ours(store: Store, blobs: BlobStore) -> bool:
-    if problem := foreign_problem(store, blobs):
-        log.warning("archive.not_ours", error=problem)
-    return not problem
 
 
 class Archiver:

@@ -94,7 +94,7 @@ def test_objects_of_another_installation_are_left_alone(
     said = {
         check["name"]: check for check in backend.parsed(backend.reconciler("doctor", "--json"))["checks"]
     }
-    assert "`reconciler doctor --adopt`" in said["s3"]["problems"][0]
+    assert "`reconciler doctor --adopt`" in said["s3"]["detail"]
     assert objects(backend) == before
     assert "belongs" not in backend.reconciler("doctor", "--adopt", "--json").stdout
     assert audited(backend, "--fix")[0] == 0

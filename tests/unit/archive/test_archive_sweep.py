@@ -18,7 +18,6 @@ from reconciler.archive.layout import EVENTS, day_of, run_path
 from reconciler.archive.record import ArchivedRun
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.memory.blobs import MemoryBlobs
-from reconciler.stores.owner import adopt
 from reconciler.sweeps import expire as expiring
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab, ScriptedPlugin
@@ -332,20 +331,3 @@ def test_expiring_may_be_cut_off_anywhere(calls: int) -> None:
     lab.clock.advance(2 * HOURS)
     swept(lab)
     assert [one.uri for one in lab.blobs.find("s3://memory/_")] == []
-
-
-def test_the_archive_of_another_installation_is_left_to_it() -> None:
-    """Of two that share a bucket and prefix one removes nothing of the other's, however old, until it adopts the place."""
-    lab = lab_of(archive=timedelta(days=3), collect_objects=True, inline_limit=1)
-    old, _ = old_run(lab)
-    swept(lab)
-    other = lab_of(archive=timedelta(days=3), collect_objects=True)
-    other.clock.advance(timedelta(days=5))
-    with structlog.testing.capture_logs() as logs:
-        swept(other, lab.blobs)
-    assert [line["event"] for line in logs] == ["archive.not_ours"]
-    assert read(lab, old).actions
-    adopt(other.store, lab.blobs)
-    other.clock.advance(2 * HOURS)
-    swept(other, lab.blobs)
-    assert rows(lab) == []
