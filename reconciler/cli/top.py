@@ -57,27 +57,37 @@ def _follow(look: Any, found: Document, every: float) -> None:  # noqa: ANN401  
 
     try:
         window = console()
-        shown = _screen(found, window.width)
+        shown = screen(found, window)
         with Live(shown, console=window, auto_refresh=False, screen=True) as live:
             while True:
                 time.sleep(every)
-                live.update(_screen(look(), window.width), refresh=True)
+                live.update(screen(look(), window), refresh=True)
     except KeyboardInterrupt:
         return
 
 
-def _screen(found: Document, width: int) -> Any:  # noqa: ANN401  # rich is imported when needed
+def screen(found: Document, window: Any) -> Any:  # noqa: ANN401  # rich is imported when needed
+    """Draw what is found, as much as the window holds; a last line says how much more there is."""
     from rich.console import Group  # noqa: PLC0415  # not needed for --help
+    from rich.segment import SegmentLines  # noqa: PLC0415  # as above
     from rich.text import Text  # noqa: PLC0415  # as above
 
-    losses = _losses(found)
-    return Group(
+    width, losses = window.width, _losses(found)
+    shown = Group(
         Text(_head(found), style="bold"),
         Text(),
         _table(_QUEUES, _queues(found), width),
         Text(),
         _table(_WORKERS, _workers(found), width),
         *((Text(), _table(_LOSSES, losses, width)) if losses else ()),
+    )
+    lines = window.render_lines(shown, pad=False)
+    if len(lines) <= window.height:
+        return shown
+    room = window.height - 1
+    more = f"… {counted(len(lines) - room, 'line')} more: `reconciler top --once`"
+    return Group(
+        SegmentLines(lines[:room], new_lines=True), Text(more, no_wrap=True, overflow="crop", style="dim")
     )
 
 
