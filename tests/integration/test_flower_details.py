@@ -139,10 +139,10 @@ def test_back_leads_to_the_same_place_of_the_list(site: Site, tmp_path: Path) ->
 
 
 def test_siblings_stand_in_the_order_of_their_creation(site: Site, tmp_path: Path) -> None:
-    """So that a timeline goes down as it goes on; those of one moment by name, m2 before m10."""
-    run, many = orchard.harvests.delay(), orchard.picks.map(range(11))
+    """So that a timeline goes down as it goes on; those of one moment by name, m2 before m10, whatever became of each."""
+    run, many = orchard.harvests.delay(), orchard.says.map([f"{'!' if n % 3 else ''}{n}" for n in range(11)])
     run.result(PATIENCE)
-    many.result(PATIENCE)
+    many.wait(PATIENCE)
     names = (
         "[...document.querySelectorAll('.rc-row')].sort((a, b) => a.offsetTop - b.offsetTop)"
         ".map((one) => one.querySelector('.rc-name').innerText.split('-')[0]).join()"

@@ -16,7 +16,7 @@ from reconciler.core.children import ROOT
 from reconciler.core.documents import Document
 from reconciler.stores.base import ChannelEntry
 from worker.dashboard.passes import events_of
-from worker.dashboard.rows import row
+from worker.dashboard.rows import error_text, row
 
 _PART: Final = 1000
 _PARTS: Final = 10
@@ -105,7 +105,6 @@ def _news(client: Client, run: RunId, cursor: str) -> tuple[list[ChannelEntry], 
 
 def _brief(event: ActionEvent, before: Brief | None) -> Brief:
     began = before.began if before is not None and before.attempt == event.attempt else 0
-    error = event.error_info
     return Brief(
         event.id.action,
         str(event.phase),
@@ -113,5 +112,5 @@ def _brief(event: ActionEvent, before: Brief | None) -> Brief:
         event.updated_time,
         event.updated_time if event.phase is ActionPhase.RUNNING else began,
         event.final,
-        f"[{error.code}] {error.message}"[:300] if error is not None else "",
+        error_text(event.error_info),
     )

@@ -35,7 +35,7 @@ from worker.dashboard.buttons import buttons_of, takes_inputs
 from worker.dashboard.markdown import read_markdown
 from worker.dashboard.passes import events_of, has_passes
 from worker.dashboard.remembered import reader
-from worker.dashboard.rows import bars, row, task_of
+from worker.dashboard.rows import bars, error_text, row, task_of
 from worker.dashboard.typed_inputs import editable, in_order
 
 PREVIEW: Final = 64 * 1024
@@ -204,8 +204,7 @@ def blame(read: Actions, record: TaskAction) -> list[Document]:
         )
         if bad is None:
             break
-        record, error = bad, error_of(bad)
-        text = f"[{error.code}] {error.message}"[:300] if error else ""
+        record, text = bad, error_text(error_of(bad))
         chain.append({"action": str(bad.id), "phase": str(bad.phase), "task": task_of(bad), "error": text})
     return chain
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from reconciler.api.action import TaskAction
-from reconciler.api.event import ActionEvent
+from reconciler.api.event import ActionEvent, ErrorInfo
 from reconciler.api.phase import ActionPhase
-from reconciler.api.status_conditions import PhaseTransition, Reason
+from reconciler.api.status_conditions import ErrorState, PhaseTransition, Reason
 from reconciler.api.template import template_or_none
 from reconciler.cli.documents import error_of
 from reconciler.core.documents import Document
@@ -42,6 +42,8 @@ _ENDS = {
     Reason.COMPLETED, Reason.RETRYABLE_FAILURE, Reason.PERMANENT_FAILURE, Reason.ABORTED, Reason.PLUGIN_NOT_FOUND,
     Reason.INVALID_SPEC, Reason.SIGNALED, Reason.TIMED_OUT,
 }  # fmt: skip
+_ERROR = 300
+"""Characters of an error in a row."""
 _WHEN_FAILED = {RUNS: ERRED, WAITS: FAILED}
 _RAN = {ActionPhase.SUCCEEDED, ActionPhase.FAILED, ActionPhase.TIMED_OUT}
 
@@ -70,10 +72,16 @@ def row(record: TaskAction, events: Sequence[ActionEvent] = ()) -> Document:
         "worker": attempt.owner,
         "children": record.children.total,
         "aborting": record.metadata.deletion is not None and not record.phase.is_terminal(),
-        "error": f"[{error.code}] {error.message}"[:300] if error else "",
+        "error": error_text(error),
         "cache": record.status.cache_status.name.lower(),
         "bars": drawn,
     }
+
+
+def error_text(error: ErrorState | ErrorInfo | None) -> str:
+    """Write an error for one line: of a long one the beginning, and the end, where a chain of actions has its cause."""
+    text = f"[{error.code}] {error.message}" if error else ""
+    return text if len(text) <= _ERROR else f"{text[: _ERROR // 2]} … {text[3 - _ERROR // 2 :]}"
 
 
 def _began(drawn: list[Bar]) -> int:

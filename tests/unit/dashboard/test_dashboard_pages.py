@@ -101,6 +101,17 @@ def test_a_suspended_function_has_a_bar_of_its_own(lab: Lab) -> None:
     assert found[-2].end == found[-1].start
 
 
+def test_a_long_error_keeps_its_end_in_a_row(lab: Lab) -> None:
+    """That of a chain of actions says at its end what went wrong; what is left out is marked."""
+    run = fails.delay("from " + "far " * 100 + "below: the bottom")
+    lab.work()
+    [row] = detail.rows_document(lab.client, run.id, "")["actions"]
+    assert len(row["error"]) == 300
+    assert row["error"].startswith("[")
+    assert row["error"].endswith("below: the bottom")
+    assert " … " in row["error"]
+
+
 def test_a_failure_is_followed_down_to_its_cause(lab: Lab) -> None:
     """The first action that failed below one, and below that."""
     good = doubles.delay(1)

@@ -207,7 +207,7 @@ export async function showRun(body, run) {
         h("span", { class: "rc-task" }, row.action ? about.task : words(about.phase)),
         row.action && about.attempt > 1 ? h("span", { class: "rc-tag", title: "attempts so far" }, `×${about.attempt}`) : "",
         row.action && about.launches > about.resumes ? h("span", { class: "rc-tag", title: "launched again after launches that were lost or failed" }, `↻${about.launches - about.resumes}`) : "",
-        row.action && about.resumes ? h("span", { class: "rc-tag", title: "was suspended and went on, no failure" }, `went on ${about.resumes}×`) : "",
+        row.action && about.resumes ? h("span", { class: "rc-tag rc-went", title: "was suspended and went on, no failure" }, `went on ${about.resumes}×`) : "",
       ),
       h("div", { class: "rc-track", title: decides ? "on the critical path" : null }, pieces(row).map((bar) => piece(bar, about, first, last))),
     );

@@ -69,16 +69,17 @@ export class Tree {
     const groups = new Map();
     const names = this.children.get(parent) || [];
     if (this.grown.delete(parent)) names.sort((one, other) => this.actions.get(one).created - this.actions.get(other).created || natural.compare(one, other));
+    const sorted = ({ name, task, phase }) => (this.children.has(name) ? name : `${task}\n${phase}`);
     for (const name of names) {
       const action = this.actions.get(name);
-      const leaf = !this.children.has(name);
-      const sort = leaf ? `${action.task}\n${action.phase}` : `${name}`;
+      const sort = sorted(action);
       if (!groups.has(sort)) groups.set(sort, []);
       groups.get(sort).push(action);
     }
-    for (const [sort, members] of groups) {
-      if (members.length <= MANY) for (const one of members) this.with(one, level);
-      else this.group(parent, sort, members, level);
+    for (const action of names.map((name) => this.actions.get(name))) {
+      const members = groups.get(sorted(action));
+      if (members.length <= MANY) this.with(action, level);
+      else if (members[0] === action) this.group(parent, sorted(action), members, level);
     }
   }
 
