@@ -138,6 +138,8 @@ def _say_what_runs(stack: Stack, data: Path, tasks: Sequence[str]) -> None:
     write(f"Running; data and logs stay in {data}.\n")
     for name, process in {**servers, **processes}.items():
         write(f"  {name:<11} pid {process.pid:<7} {roles[name]}")
+    if "flower" not in processes:
+        write("  flower      does not run; start with --flower to see runs, timelines and logs in a browser")
     write(f"\nTasks: {', '.join(tasks) or 'none; name a module or file that declares some with --app'}")
 
 

@@ -58,6 +58,7 @@ def test_tasks_of_ones_own_run_and_the_dead_return(tmp_path: Path) -> None:
     with started(command, tmp_path, environment()) as dev:
         said = read_until(dev, "Ctrl-C ends all")
         assert "Tasks: mine.double\n" in said
+        assert "start with --flower to see runs" in said
         assert (tmp_path / "data" / "env").stat().st_mode & 0o777 == 0o600
         exports = (tmp_path / "data" / "env").read_text()
         assert "".join(f"  {line}\n" for line in exports.splitlines()) in said
