@@ -17,6 +17,7 @@ from kombu.utils.uuid import uuid
 from reconciler.api.errors import BrokerUnavailable
 from reconciler.broker.address import read_address
 from reconciler.broker.messages import RECONCILE, RUN_ATTEMPTS
+from reconciler.core.refusals import refusal_of
 from reconciler.settings import Settings
 
 
@@ -138,20 +139,29 @@ class CeleryMessenger:
         except self._errors as error:
             hang_up(producer.connection)
             self.close()  # the idle ones are as old, and each would cost a time limit to find out
-            raise BrokerUnavailable(self._sentence(error)) from error
+            raise BrokerUnavailable(outage(error, self._where, self._variable)) from error
         except BaseException:
             hang_up(producer.connection)
             raise
         idle.append(producer)
 
-    def _sentence(self, error: BaseException) -> str:
-        if isinstance(error, BatchPublishError) and error.__cause__ is not None:
-            error = error.__cause__
-        return (
-            f"the message broker at {self._where} takes no messages ({str(error).rstrip('.')}). "
-            "What was stored is safe, and the sweep sends again. "
-            f"Start the broker, or correct {self._variable}."
-        )
+
+def outage(error: BaseException, where: str, variable: str) -> str:
+    """Say that a broker took no message, why, and what to do.
+
+    Args:
+        error: of kombu or of the client of the broker.
+        where: the broker, as errors speak of it.
+        variable: the setting that names it.
+    """
+    if isinstance(error, BatchPublishError) and error.__cause__ is not None:
+        error = error.__cause__
+    said = str(error).rstrip(".")
+    why = refusal_of(said, variable)
+    safe = "What was stored is safe, and the sweep sends again."
+    if why:
+        return f"the message broker at {where} {why}. {safe}"
+    return f"the message broker at {where} takes no messages ({said}). {safe} Start the broker, or correct {variable}."
 
 
 def hang_up(connection: Connection) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from kombu.exceptions import OperationalError
 from structlog.testing import capture_logs
 
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import BrokerUnavailable, StoreUnavailable
 from reconciler.broker.messages import RECONCILE, RUN_ATTEMPTS
+from reconciler.broker.messenger import outage
 from reconciler.controller.wakes import Wakes
 from reconciler.core import published_types
 from reconciler.core.declaration import source_version
@@ -57,6 +59,26 @@ def test_a_sweep_that_redis_refuses_is_one_line_of_the_log(
     assert [(line["event"], line["error"]) for line in logged] == [
         (f"{sweep.__name__.removeprefix('run_')}.unavailable", "a right was taken away")
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("User default has no permissions to run the 'lpush' command", "give the user the rule"),
+        ("NOREPLICAS Not enough good replicas to write.", "lower min-replicas-to-write"),
+        ("You can't write against a read only replica.", "let RECONCILER_BROKER_URL name the primary"),
+        (
+            "Error 111 connecting to 127.0.0.1:1. Connection refused.",
+            "Start the broker, or correct RECONCILER_BROKER_URL",
+        ),
+    ],
+)
+def test_a_broker_that_refuses_is_not_called_away(said: str, remedy: str) -> None:
+    """To start one that runs would not help: the remedy is that of the refusal, as for the records."""
+    told = outage(OperationalError(said), "redis://b:6379/0", "RECONCILER_BROKER_URL")
+    assert remedy in told
+    assert ("Start the broker" in told) == ("Connection refused" in told)
+    assert "What was stored is safe" in told
 
 
 def test_code_that_cannot_be_read_has_no_version() -> None:
