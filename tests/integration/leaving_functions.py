@@ -32,6 +32,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import thread as threads
 from contextvars import ContextVar
 from typing import Any
 
@@ -41,6 +42,7 @@ IMPORTED = logging.getLogger("imported")
 VARIABLE: ContextVar[int] = ContextVar("VARIABLE", default=0)
 KINDS: dict[str, Callable[[int, str], object]] = {}
 LIBC = ctypes.CDLL(None)
+ORPHANS = ctypes.c_int()
 POOL = ThreadPoolExecutor(2)
 PAUSE = threading.Event()
 IOPRIO_GET, IOPRIO_SET, TIMER_CREATE, TIMER_SETTIME = {
@@ -100,6 +102,16 @@ def look() -> dict[str, str]:
         "rights": LIBC.prctl(39, 0, 0, 0, 0),
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "all threads": len(sys._current_frames()),
+        "methods of streams": [
+            (list(vars(stream)), list(vars(stream.buffer)), first.flush(), first is stream)  # type: ignore[attr-defined,union-attr]  # a real one
+            for stream, first in ((sys.stdout, sys.__stdout__), (sys.stderr, sys.__stderr__))
+        ],
+        "pools": _thread_of_a_pool(),
+        "own process": (
+            multiprocessing.current_process().name,
+            _is_canary(multiprocessing.current_process().authkey),
+        ),
+        "orphans": LIBC.prctl(37, ctypes.byref(ORPHANS), 0, 0, 0) or ORPHANS.value,
         "streams": (sys.stdout.encoding, sys.stdout.line_buffering, sys.stdin.read(), os.get_blocking(1)),
         "hooks": [getattr(sys, name).__module__ for name in ("excepthook", "displayhook", "unraisablehook")],
         "thread hooks": (threading.excepthook.__module__, threading.gettrace(), threading.stack_size()),
@@ -120,6 +132,7 @@ def look() -> dict[str, str]:
             (IMPORTED.level, IMPORTED.propagate, IMPORTED.disabled, IMPORTED.handlers, IMPORTED.filters),
             logging.getLogger("of a call").getEffectiveLevel(),
             logging.raiseExceptions,
+            "handle" in vars(IMPORTED),
             logging.getLoggerClass().__name__,
             warnings.showwarning.__module__,
         ),
@@ -143,6 +156,15 @@ def look() -> dict[str, str]:
     return {name: repr(value) for name, value in found.items()}
 
 
+def _thread_of_a_pool() -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(int).result()
+
+
+def _is_canary(key: bytes) -> bool:
+    return key.startswith(b"canary")
+
+
 def _handler_of_c(number: int) -> str:
     action = ctypes.create_string_buffer(256)
     LIBC.sigaction(number, None, action)
@@ -152,7 +174,11 @@ def _handler_of_c(number: int) -> str:
 
 def _loop_settings() -> object:
     loop = asyncio.get_event_loop_policy()._local._loop  # type: ignore[attr-defined]  # without making one
-    return (loop.slow_callback_duration, list(loop._signal_handlers)) if loop else (0.1, [])
+    running = asyncio._get_running_loop()
+    if not loop:
+        return running, 0.1, [], None, False
+    patched = "call_soon" in vars(loop)
+    return running, loop.slow_callback_duration, list(loop._signal_handlers), loop.get_task_factory(), patched
 
 
 def _sockets() -> list[int]:
@@ -416,6 +442,25 @@ def streams(number: int, _secret: str) -> None:
 
 
 @kind
+def streams_patched(_number: int, secret: str) -> None:
+    write, write_bytes = sys.stdout.write, sys.stderr.buffer.write
+    sys.stdout.write = lambda text: write(secret + text)  # type: ignore[method-assign]  # what a tee does
+    sys.stderr.buffer.write = lambda data: write_bytes(secret.encode() + data)  # type: ignore[method-assign,assignment]  # as above
+    assert sys.__stdout__
+    sys.__stdout__.write(secret)
+
+
+@kind
+def read_ahead(_number: int, secret: str) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, f"{secret}\n{secret}\n".encode())
+    os.close(writer)
+    os.dup2(reader, 0)
+    os.close(reader)
+    sys.stdin.readline()
+
+
+@kind
 def descriptors(_number: int, _secret: str) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for each in range(3):
@@ -452,6 +497,14 @@ def interpreter(number: int, _secret: str) -> None:
     if sys.version_info >= (3, 12):
         with contextlib.suppress(ValueError):  # not on this machine
             sys.activate_stack_trampoline("perf")
+
+
+@kind
+def pools_ended(number: int, secret: str) -> None:
+    threads._python_exit()  # type: ignore[attr-defined]  # as at the end of the process
+    LIBC.prctl(36, 0, 0, 0, 0)
+    multiprocessing.current_process().name = f"left{number}"
+    multiprocessing.current_process().authkey = secret.encode()
 
 
 @kind
@@ -531,6 +584,11 @@ def logging_forced(_number: int, secret: str) -> None:
 
 
 @kind
+def loggers_patched(_number: int, secret: str) -> None:
+    logging.getLogger("imported").handle = lambda _: print(secret)  # type: ignore[method-assign]  # left behind
+
+
+@kind
 def filters(_number: int, _secret: str) -> None:
     warnings.simplefilter("error")
     warnings.catch_warnings().__enter__()
@@ -588,6 +646,14 @@ def finalizer(_number: int, secret: str) -> None:
 
     left = Left()
     left.itself = left  # type: ignore[attr-defined]  # a cycle
+
+
+@kind
+def patched_loop(_number: int, secret: str) -> None:
+    loop = asyncio.get_event_loop_policy().get_event_loop()
+    loop.call_soon = lambda *_, **__: print(secret)  # type: ignore[method-assign]  # left behind
+    loop.set_task_factory(lambda *_, **__: print(secret))  # type: ignore[arg-type]  # as above
+    asyncio._set_running_loop(loop)
 
 
 @kind

@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, Self
 
@@ -17,6 +18,10 @@ _PATIENCE: Final = 5.0
 _TURNS: Final = 10
 """Turns of the loop in which callbacks that are due may run out."""
 
+_METHODS: Final = frozenset(
+    name for name in dir(asyncio.SelectorEventLoop) if callable(getattr(asyncio.SelectorEventLoop, name))
+)
+
 
 class ChildLoop:
     """The event loop of all calls of this child. What a call leaves in it is ended with the call."""
@@ -24,7 +29,7 @@ class ChildLoop:
     def __init__(self) -> None:
         self._policy = asyncio.get_event_loop_policy()
         self._loop = _current(self._policy)
-        self._debug = False
+        self._debug = self._loop is not None and self._loop.get_debug()
         self._slow: float | None = getattr(self._loop, "slow_callback_duration", None)
         self._executor = _Executor()
         self._main: asyncio.Task[object] | None = None
@@ -64,6 +69,9 @@ class ChildLoop:
 
     def restore(self) -> str:
         """Put the policy back, end what a plain function left in the loop. Returns why this process is spent, or nothing."""
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001  # set by hand: no call runs any more
+            asyncio._set_running_loop(None)  # noqa: SLF001  # as above
+        getattr(asyncio.tasks, "_current_tasks", {}).clear()  # before Python 3.14
         if asyncio.get_event_loop_policy() is not self._policy:
             asyncio.set_event_loop_policy(self._policy)
         current = _current(self._policy)
@@ -73,6 +81,10 @@ class ChildLoop:
             _forget(self._policy)
         elif current is not self._loop:
             self._policy.set_event_loop(self._loop)
+        if self._loop is not None:
+            _unpatch(self._loop)
+            with suppress(Exception):  # a loop of the user's may lack any of this
+                self._reset(self._loop)
         if self._loop is not None and (asyncio.all_tasks(self._loop) or _timers(self._loop)):
             self._wind_up(self._loop)
         spent, self._spent = self._spent, ""
@@ -90,12 +102,11 @@ class ChildLoop:
         return self._loop
 
     def _wind_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        _unpatch(loop)
         try:
             left = loop.run_until_complete(_end_tasks(loop))
             _disarm(loop)
-            loop.set_debug(self._debug)
-            if self._slow is not None:
-                loop.slow_callback_duration = self._slow
+            self._reset(loop)
             if self._executor.used:
                 left = left or self._executor.end(_PATIENCE)
                 self._executor = _Executor()
@@ -104,6 +115,13 @@ class ChildLoop:
         except Exception as error:  # noqa: BLE001  # the user may have stopped, closed or patched it
             left = f"its event loop cannot be used again ({type(error).__name__}: {error})"
         self._spent = self._spent or left
+
+    def _reset(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.set_exception_handler(None)
+        loop.set_task_factory(None)
+        loop.set_debug(self._debug)
+        if self._slow is not None:
+            loop.slow_callback_duration = self._slow
 
 
 class _Executor(ThreadPoolExecutor):
@@ -136,6 +154,14 @@ def _current(policy: asyncio.AbstractEventLoopPolicy) -> asyncio.AbstractEventLo
 def _timers(loop: asyncio.AbstractEventLoop) -> list[asyncio.Handle]:
     """List callbacks that wait for their time (of uvloop: none, since it does not list them)."""
     return list(getattr(loop, "_scheduled", ()))
+
+
+def _unpatch(loop: asyncio.AbstractEventLoop) -> None:
+    """Give a loop its methods again where a call has put others into it."""
+    own = getattr(loop, "__dict__", {})
+    if not _METHODS.isdisjoint(own):
+        for name in _METHODS.intersection(own):
+            del own[name]
 
 
 def _forget(policy: asyncio.AbstractEventLoopPolicy) -> None:
@@ -179,9 +205,7 @@ def _tell(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
 
 
 def _disarm(loop: asyncio.AbstractEventLoop) -> None:
-    """Remove what would run during the next call, and the settings of this one."""
+    """Remove what would run during the next call."""
     for handle in [*_timers(loop), *getattr(loop, "_ready", ())]:
         handle.cancel()
     getattr(loop, "_signal_handlers", {}).clear()  # the signals themselves are put back with all others
-    loop.set_exception_handler(None)
-    loop.set_task_factory(None)

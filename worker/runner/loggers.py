@@ -11,6 +11,7 @@ from worker.runner.changes import detector, own_dictionary
 _State = tuple[int, bool, bool, list[Any], list[Any]]
 _BLANK: Final[_State] = (logging.NOTSET, True, False, [], [])
 _read: Final = attrgetter("level", "propagate", "disabled", "handlers", "filters")
+_METHODS: Final = frozenset(name for name in dir(logging.Logger) if callable(getattr(logging.Logger, name)))
 _Aspect = tuple[int, logging.Formatter | None, list[Any]]
 
 
@@ -27,6 +28,7 @@ class Loggers:
         self._followed: set[logging.Logger] = set()
         self._note()
         self._kept = {logger: _state(logger) for logger in self._loggers}
+        self._patched = {logger: _METHODS.intersection(vars(logger)) for logger in self._loggers}
         handlers = {handler for state in self._kept.values() for handler in state[3]}
         self._handlers = {handler: _aspect(handler) for handler in handlers}
 
@@ -59,6 +61,8 @@ class Loggers:
                     kept = self._kept[logger] = _quiet(logger)
                 _set(logger, kept)
                 changed = True
+            for name in _METHODS.intersection(vars(logger)).difference(self._patched.get(logger, ())):
+                delattr(logger, name)
         self._note()
         return changed
 

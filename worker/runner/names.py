@@ -54,11 +54,11 @@ class Names:
 
 
 class Functions(Names):
-    """The functions and classes of a module whose other names say how things stand."""
+    """The functions and classes of a module whose other names say how things stand; and what is not so, as `_shutdown`."""
 
     def __init__(self, names: dict[str, Any]) -> None:
         super().__init__(names, names.__setitem__, names.__delitem__)
-        self.kept = {name: value for name, value in self.kept.items() if callable(value)}
+        self.kept = {name: value for name, value in self.kept.items() if callable(value) or value is False}
 
     def restore(self) -> None:
         """Put back what differs."""
@@ -169,6 +169,10 @@ class StandardLibrary:
             self._add(Functions(vars(module)))
         else:
             self._by_module[module] = self._follow(vars(module))
+        if name == "multiprocessing.process":
+            process = module.__dict__["current_process"]()
+            self._follow(own_dictionary(process))
+            self._follow(process._config)  # noqa: SLF001  # the key by which processes know each other
         if self._changes is not None and (self._changes.cheap or name in _MOST_PATCHED):
             for each in _classes(name, module):
                 self._follow_class(each)

@@ -82,6 +82,7 @@ class Surroundings:
         self._input = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._output = os.dup(1)
         self._streams: dict[int, TextIOWrapper] = {}
+        self._own: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._handler = logging.StreamHandler()
         formatter = logging.Formatter(_LOG_FORMAT, _TIME_FORMAT)
         formatter.converter = gmtime
@@ -122,6 +123,10 @@ class Surroundings:
         """Stop what may fire or forbid, then end what acts, then write all remaining output to this log."""
         self._builtins.restore()  # all that follows is written with them
         given = (sys.stdout, sys.stderr)
+        for names, kept in self._own:
+            if names != kept:  # a method of a stream was replaced
+                names.clear()
+                names.update(kept)
         why = self._calm()
         for _ in range(_ROUNDS):
             if not self._garbage.collect():
@@ -149,11 +154,17 @@ class Surroundings:
             if stream is None or stream.closed:
                 stream = self._streams[number] = _opened(number)
                 setattr(sys, name, stream)
+                setattr(
+                    sys, f"__{name}__", stream
+                )  # else what a call writes there waits in a buffer until a later one
                 self._adopt(name)
+                self._adopt(f"__{name}__")
+                parts = (stream, stream.buffer, getattr(stream.buffer, "raw", stream.buffer))
+                self._own += [(vars(part), dict(vars(part))) for part in parts]
             setattr(sys, name, stream)
         if self._handler.stream is not sys.stderr:
             self._handler.setStream(sys.stderr)
-        if sys.stdin is None or sys.stdin.closed:
+        if not _is_at_its_end(sys.stdin):
             sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # stays open between calls
             self._adopt("stdin")
 
@@ -176,6 +187,7 @@ class Surroundings:
 
     def _end_processes(self) -> str:
         """Kill and reap what the function has started and not waited for, its daemons too."""
+        adopt_orphans()  # a call may have refused them
         helper = {self._helpers.let_go()}
         begun = monotonic()
         while _reap():
@@ -194,6 +206,14 @@ def _opened(descriptor: int) -> TextIOWrapper:
     stream = open(descriptor, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115  # stays open
     stream.reconfigure(**_STREAM)
     return stream
+
+
+def _is_at_its_end(stream: TextIO | None) -> bool:
+    """Drop what a call had read ahead of another input. False: it cannot be read any more."""
+    try:
+        return stream is not None and stream.read() == stream.read() == ""
+    except Exception:  # noqa: BLE001  # closed, detached, or no text
+        return False
 
 
 def _reap() -> bool:
