@@ -13,8 +13,10 @@ import pytest
 import redis
 from doctor_support import Installation, report
 
+from reconciler.api.action import ActionSpec
 from reconciler.broker import rights as of_broker
 from reconciler.broker.check import look_at_broker
+from reconciler.client import Client
 from reconciler.settings import Settings
 from reconciler.stores.redis import rights as of_records
 from reconciler.stores.redis.check import store_problems
@@ -122,6 +124,15 @@ def test_every_command_of_a_script_is_tried() -> None:
     texts = [file.read_text() for file in files("reconciler.stores.redis").joinpath("lua").iterdir()]
     called = {name.lower() for text in texts for name in re.findall(r"redis\.p?call\('(\w+)'", text)}
     assert called <= set(names(of_records.in_scripts("x")))
+
+
+def test_who_may_tell_nobody_is_not_told_that_a_write_failed(user: SubUser) -> None:
+    """A notification is a hint: without the right to send it, what is stored is stored, and all of it."""
+    settings = user("+@all", "~*", "resetchannels")
+    client = Client.from_settings(msgspec.structs.replace(settings, s3_endpoint="http://127.0.0.1:1"))
+    run = client.submit(ActionSpec(task_type="core-sleep", inputs=b"{}"))
+    assert [record.id for record in client.actions(run.id)] == [run.action]
+    client.store.close()
 
 
 def rule_of_the_docs() -> list[str]:

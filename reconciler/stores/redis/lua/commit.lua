@@ -200,7 +200,7 @@ for path, of in pairs(ended_parents) do
     end
   end
 end
--- who waits for one action of many is told by name, and need not look after each commit
-for run in pairs(runs) do redis.call('PUBLISH', base .. 'n:' .. run, table.concat(ended[run] or {}, ' ')) end
+-- who waits for one action of many is told by name, and need not look after each commit; who cannot be told looks by itself
+for run in pairs(runs) do redis.pcall('PUBLISH', base .. 'n:' .. run, table.concat(ended[run] or {}, ' ')) end
 local at, arm = next_due(tonumber(ARGV[3]))
 return { at_now, at, arm, outcomes, opened }

@@ -148,6 +148,6 @@ zadd_all(base .. 'done', done)
 for run, members in pairs(trees) do
   zadd_all(base .. 'tree:' .. run, members)
   redis.call('ZADD', base .. 'runs', 'NX', int(now), run)
-  redis.call('PUBLISH', base .. 'n:' .. run, '')
+  redis.pcall('PUBLISH', base .. 'n:' .. run, '') -- what is written is written: a refusal here must not hide it
 end
 return { created > 0 and ARGV[3] ~= '0' and need_message(ARGV[3]) or 0, answers }
