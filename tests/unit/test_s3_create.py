@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import socket
 import string
 import threading
 from collections.abc import Callable, Sequence
@@ -150,6 +151,67 @@ class Server:
         self._creator.close()
         self._server.shutdown()
         self._server.server_close()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "result"),
+    [
+        ((OK + b"Server: x\r\nContent-Le", b"ngth: 0\r\n\r", b"\n"), Created.DONE),
+        ((OK + b"\r\n",), Created.DONE),
+        ((b"HTTP/1.1 412 No\r\ncontent-length:6\r\n\r\n<", b"Error>"[:5]), Created.EXISTS),
+        ((b"HTTP/1.1 403 No\r\nconnection: Close\r\ncontent-length: 0\r\n\r\n",), Created.REFUSED),
+        ((OK + b"content-length: 7\r\n\r\n<Error>",), Created.UNKNOWN),
+        ((OK + b"content-length: 0\r\n\r\nmore",), Created.UNKNOWN),
+        ((OK + b"content-length: 9\r\n\r\n<Error>",), Created.UNKNOWN),
+        ((OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",), Created.UNKNOWN),
+        ((OK + b"content-length: many\r\n\r\n",), Created.UNKNOWN),
+        ((OK + b"content-le",), Created.UNKNOWN),
+        ((OK + b"x: " + b"y" * 100_000,), Created.UNKNOWN),
+        ((b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n",), Created.UNKNOWN),
+        ((), Created.UNKNOWN),
+    ],
+)
+def test_only_a_whole_answer_counts(pieces: Sequence[bytes], result: Created) -> None:
+    """What breaks off, has no end that can be seen, or goes on behind its end, tells nothing; boto3 asks again."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=_answer, args=(server, pieces))
+        answering.start()
+        assert _created(server, timeout=30) is result
+        answering.join()
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for_longer_than_allowed() -> None:
+    """Its connection is made by the kernel, and nobody ever reads from it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert _created(server, timeout=0.1) is Created.UNKNOWN
+
+
+def _answer(server: socket.socket, pieces: Sequence[bytes]) -> None:
+    connection, _ = server.accept()
+    with connection:
+        asked = b""
+        while not asked.endswith(b"\r\n\r\ndata"):
+            asked += connection.recv(65536)
+        for piece in pieces:
+            connection.sendall(piece)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+
+
+def _created(server: socket.socket, timeout: float) -> Created:
+    place = msgspec.structs.replace(PLACE, address=server.getsockname())
+    creator = Creator(connect_timeout=30, timeout=timeout)
+    try:
+        [found] = creator.create(
+            Signer(place, Credentials("AKID", "secret", ""), {}), place, [("key", b"data")]
+        )
+    finally:
+        creator.close()
+    return found
 
 
 def test_an_answer_makes_room_for_the_next_request() -> None:

@@ -16,6 +16,7 @@ import os
 import re
 import socket
 import ssl
+import struct
 import time
 import urllib.request
 from collections import deque
@@ -38,7 +39,14 @@ NEW_AT_ONCE: Final = 8
 _KEPT: Final = AT_ONCE_FAR
 """Connections a process keeps open: several threads may create objects at a time."""
 
-_LONGEST_LINE: Final = 16 * 1024
+_OF_EACH: Final = ("x-amz-checksum-sha256", "x-amz-content-sha256", "x-amz-date")
+"""The headers that differ from request to request, sorted."""
+_LONGEST_HEAD: Final = 64 * 1024
+_HEAD_ENDS: Final = re.compile(rb"\r?\n\r?\n")
+_TELLING: Final = re.compile(
+    rb"^(content-length|connection|transfer-encoding)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE
+)
+"""The headers of an answer that tell where it ends."""
 _TO_QUOTE: Final = re.compile(r"[^A-Za-z0-9/_.~-]+")
 _REST_TOO_LONG: Final = 3.0
 """Seconds after which a connection that rested is not trusted: servers close idle ones without a word."""
@@ -142,11 +150,16 @@ class Signer:
         """
         self._place = place
         self._credentials = credentials
-        self._more = dict(headers)
+        given = {"host": place.host, "if-none-match": "*", **headers}
         if credentials.token:
-            self._more["x-amz-security-token"] = credentials.token
+            given["x-amz-security-token"] = credentials.token
+        known = {name: value.replace("%", "%%") for name, value in given.items()}
+        names = dict(sorted({**known, **dict.fromkeys(_OF_EACH, "%s")}.items()))
+        self._signed = ";".join(names)
+        self._to_sign = "".join(f"{name}:{value}\n" for name, value in names.items())
+        self._to_send = "".join(f"{name}: {value}\r\n" for name, value in names.items())
         self._day, self._key = "", b""
-        self._stamp = (-1, "")
+        self._stamp = (-1, "", "")
 
     def request(self, key: str, data: bytes, now: float) -> bytes:
         """Write the whole request that creates one object if nothing lies there.
@@ -156,37 +169,26 @@ class Signer:
             data: its bytes.
             now: seconds since the epoch.
         """
-        stamp = self._stamp_of(int(now))
+        stamp, scope = self._stamp_of(int(now))
         digest = hashlib.sha256(data)
         path = self._place.path + _TO_QUOTE.sub(_quoted, key)
-        headers = {
-            "host": self._place.host,
-            "if-none-match": "*",
-            "x-amz-checksum-sha256": base64.b64encode(digest.digest()).decode(),
-            "x-amz-content-sha256": digest.hexdigest(),
-            "x-amz-date": stamp,
-            **self._more,
-        }
-        names = sorted(headers)
-        listed = "".join(f"{name}:{headers[name]}\n" for name in names)
-        signed = ";".join(names)
-        scope = f"{stamp[:8]}/{self._place.region}/s3/aws4_request"
-        canonical = f"PUT\n{path}\n\n{listed}\n{signed}\n{digest.hexdigest()}"
+        of_each = (base64.b64encode(digest.digest()).decode(), digest.hexdigest(), stamp)
+        canonical = f"PUT\n{path}\n\n{self._to_sign % of_each}\n{self._signed}\n{of_each[1]}"
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
         signature = hmac.digest(self._key_of(stamp[:8]), text.encode(), "sha256").hex()
-        head = "".join(f"{name}: {headers[name]}\r\n" for name in names)
         return (
-            f"PUT {path} HTTP/1.1\r\n{head}content-length: {len(data)}\r\n"
+            f"PUT {path} HTTP/1.1\r\n{self._to_send % of_each}content-length: {len(data)}\r\n"
             f"authorization: AWS4-HMAC-SHA256 Credential={self._credentials.access_key}/{scope}, "
-            f"SignedHeaders={signed}, Signature={signature}\r\n\r\n"
+            f"SignedHeaders={self._signed}, Signature={signature}\r\n\r\n"
         ).encode() + data
 
-    def _stamp_of(self, second: int) -> str:
-        known, stamp = self._stamp
+    def _stamp_of(self, second: int) -> tuple[str, str]:
+        known, stamp, scope = self._stamp
         if second != known:
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
-            self._stamp = (second, stamp)  # at once: threads share this
-        return stamp
+            scope = f"{stamp[:8]}/{self._place.region}/s3/aws4_request"
+            self._stamp = (second, stamp, scope)  # at once: threads share this
+        return stamp, scope
 
     def _key_of(self, day: str) -> bytes:
         if day != self._day:
@@ -210,10 +212,19 @@ class _Connection:
         except BaseException:
             plain.close()
             raise
-        self._socket.settimeout(timeout)
-        self._answers = self._socket.makefile("rb")
+        self._limit(timeout)
         self.used = time.monotonic()
         self.open = True
+
+    def _limit(self, seconds: float) -> None:
+        """Limit the time of each call. Python would ask the kernel before each whether it can be done at once."""
+        if isinstance(self._socket, ssl.SSLSocket):  # it would go on after the kernel has given up
+            self._socket.settimeout(seconds)
+            return
+        self._socket.settimeout(None)
+        limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def send(self, request: bytes) -> None:
         self._socket.sendall(request)
@@ -225,28 +236,39 @@ class _Connection:
             OSError: no answer came, or none in time.
             ValueError: what came is no answer.
         """
-        line = self._answers.readline(_LONGEST_LINE)
-        if not line.startswith(b"HTTP/1.1 "):
-            raise ConnectionError("the server closed the connection" if not line else "this is no HTTP/1.1")
+        data = b""
+        while (end := _HEAD_ENDS.search(data)) is None:
+            if len(data) > _LONGEST_HEAD:
+                raise ConnectionError("the head of the answer has no end")
+            data += self._more()
+        if not data.startswith(b"HTTP/1.1 "):
+            raise ConnectionError("this is no HTTP/1.1")
         length = 0
-        while (header := self._answers.readline(_LONGEST_LINE)) not in {b"\r\n", b"\n"}:
-            name, colon, value = header.lower().partition(b":")
-            if not colon or name == b"transfer-encoding":
-                raise ConnectionError("the answer broke off, or has no end that can be seen")
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"connection":
-                self.open = value.strip() != b"close"
-        if len(self._answers.read(length)) != length:
-            raise ConnectionError("the answer broke off")
+        for name, value in _TELLING.findall(data, 0, end.start()):
+            match name.lower():
+                case b"content-length":
+                    length = int(value)
+                case b"connection":
+                    self.open = value.strip().lower() != b"close"
+                case _:
+                    raise ConnectionError("the answer has no end that can be seen")
+        missing = length - (len(data) - end.end())
+        while missing > 0:
+            missing -= len(self._more())
+        if missing:
+            raise ConnectionError("more than an answer came")
         self.used = time.monotonic()
-        status = int(line[9:12])
+        status = int(data[9:12])
         return 0 if status == 200 and length else status
 
+    def _more(self) -> bytes:
+        if not (data := self._socket.recv(_LONGEST_HEAD)):
+            raise ConnectionError("the server closed the connection")
+        return data
+
     def close(self) -> None:
-        for part in (self._answers, self._socket):
-            with suppress(OSError):
-                part.close()
+        with suppress(OSError):
+            self._socket.close()
 
 
 class Window:
