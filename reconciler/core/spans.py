@@ -68,7 +68,7 @@ def _context(action: TaskAction, span_id: Callable[[], str]) -> str:
     """Return a span of ours if this process exports them, else the one that the run was submitted in."""
     sink = tracing.sink()
     if sink is None:
-        given = read_traceparent(action.metadata.traceparent)
+        given = read_traceparent(action.metadata.traceparent) if action.metadata.traceparent else None
         return str(given) if given is not None else ""
     trace = trace_of(action)
     return str(TraceParent(trace.trace_id, span_id(), sink.is_sampled(trace.trace_id, trace.sampled)))

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cached_property
 
 import structlog
 from msgspec.structs import replace
@@ -58,6 +59,7 @@ from worker.runner.runner import (
     NotStarted,
     Raised,
     Returned,
+    Runner,
     Stopped,
     Suspended,
     Unfit,
@@ -154,8 +156,9 @@ class Attempt:
         if self.outcome is not None or not isinstance(self._ended, Returned):
             return None
         limit = self.engine.settings.max_object_size
-        files = self._files()
-        return None if 0 < limit < len(self._ended.outputs) else (files.outputs_uri, self._ended.outputs)
+        return (
+            None if 0 < limit < len(self._ended.outputs) else (self._files.outputs_uri, self._ended.outputs)
+        )
 
     def has_text(self) -> bool:
         """Tell whether it has a log."""
@@ -203,6 +206,7 @@ class Attempt:
         log.error("attempt.fault", action=str(self.record.id), launch=self.launch, trace=storable(trace))
         return fault_of(error, self.owner, self._secrets.mask_text(str(error)))
 
+    @cached_property
     def _files(self) -> ActionFiles:
         return ActionFiles(
             self.engine.blobs, prefix_of(self.record), limit=self.engine.settings.max_object_size
@@ -247,11 +251,11 @@ class Attempt:
         runner = runners.runner_of(self.engine)
         secrets = runners.child_secrets().begin(runner, secrets)
         self._secrets = secrets = secrets.with_texts(texts_of(redaction, call.inputs))
-        live = self._live = LiveLog(lambda: self._so_far(bytes(written)), self._files().write_log)
+        live = self._live = LiveLog(lambda: self._so_far(bytes(written)), self._files.write_log)
         if not redaction.outputs:  # what is returned is known at the end: a log before could tell it
             self.beat.each(live.begin)
         try:
-            ended = self._run(call, written)
+            ended = self._run(runner, call, written)
             own = texts_of(redaction, ended.outputs, outputs=True) if isinstance(ended, Returned) else []
             self._secrets = secrets = secrets.with_texts([*own, *self._given()])
             self._ended = secrets.mask_end(ended)
@@ -291,9 +295,8 @@ class Attempt:
             suspends=config.suspend,
         )
 
-    def _run(self, call: Call, written: bytearray) -> Ended:
+    def _run(self, runner: Runner, call: Call, written: bytearray) -> Ended:
         beat = self.beat
-        runner = runners.runner_of(self.engine)
         beat.watch(runner)
         try:
             ended = runner.run(
@@ -341,7 +344,7 @@ class Attempt:
 
     def _write(self, written: str) -> AttemptOutcome:
         """Write outputs, error and log to S3; only then the outcome that points to them is reported."""
-        ended, files = self._ended, self._files()
+        ended, files = self._ended, self._files
         assert ended is not None
         try:
             if isinstance(ended, Raised):

@@ -185,7 +185,11 @@ class Batch:
     # -- what has ended --------------------------------------------------------------------------------------------
     def _begin_to_write(self) -> None:
         """Have outputs written while the next calls run, whenever that is done with those before and there are some."""
-        if self._threads is None or len(self._unwritten) < _SOME or not all(map(Future.done, self._writing)):
+        if (
+            self._threads is None
+            or len(self._unwritten) < _SOME
+            or not all(each.done() for each in self._writing[-1:])
+        ):
             return
         with suppress(RuntimeError):  # no thread is left on this host: all is written when it is reported
             self._writing.append(self._threads.submit(self._write_some))

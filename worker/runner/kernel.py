@@ -123,6 +123,7 @@ class OomCounter:
     def __init__(self, pid: int) -> None:
         """Find the counter of the cgroup the process is in now, and keep it open: reading is cheap then."""
         self._descriptor: int | None = None
+        self._text, self._count = b"", 0
         with suppress(OSError):
             for counter in _oom_counters((_PROC / str(pid) / "cgroup").read_text()):
                 with suppress(OSError):
@@ -133,9 +134,10 @@ class OomCounter:
         """Read the count; 0 when there is no counter."""
         if self._descriptor is not None:
             with suppress(OSError):
-                for line in os.pread(self._descriptor, 4096, 0).splitlines():
-                    if line.startswith(b"oom_kill "):
-                        return int(line.split()[1])
+                text = os.pread(self._descriptor, 4096, 0)
+                if text != self._text:  # read at each call: it hardly ever changes
+                    self._text, self._count = text, _oom_kills(text)
+                return self._count
         return 0
 
     def close(self) -> None:
@@ -143,6 +145,10 @@ class OomCounter:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _oom_kills(text: bytes) -> int:
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith(b"oom_kill ")), 0)
 
 
 def _oom_counters(membership: str) -> Iterator[Path]:

@@ -135,9 +135,9 @@ def _trace_memory(on: bool) -> None:  # noqa: FBT001  # what was read, to be set
 
 
 def _monitors() -> tuple[Any, ...]:
-    """Name the tools that watch the interpreter, since Python 3.12."""
-    monitoring = getattr(sys, "monitoring", None)
-    return tuple(map(monitoring.get_tool, _TOOLS)) if monitoring else ()
+    """Name the tools that watch the interpreter."""
+    monitoring: Any = getattr(sys, "monitoring", None)
+    return tuple(map(monitoring.get_tool, _TOOLS))
 
 
 def _end_monitors(kept: tuple[Any, ...]) -> None:
@@ -192,9 +192,9 @@ def _set_first_weekday(day: int) -> None:
 
 
 def _perf() -> bool:
-    """Tell whether `perf` is told of each function called, since Python 3.12."""
-    active = getattr(sys, "is_stack_trampoline_active", None)
-    return active is not None and bool(active())
+    """Tell whether `perf` is told of each function called."""
+    python: Any = sys
+    return bool(python.is_stack_trampoline_active())
 
 
 def _set_perf(on: bool) -> None:  # noqa: FBT001  # what was read, to be set again
@@ -228,7 +228,6 @@ _TABLE: Final[dict[str, _Setting]] = {
     "errors of codecs": (_codec_errors, _set_codec_errors),
     "fields of CSV": (_field_size, _set_field_size),
     "first day of the week": (_first_weekday, _set_first_weekday),
-    "perf": (_perf, _set_perf),
     "sockets": (socket.getdefaulttimeout, socket.setdefaulttimeout),
     "collector": (gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
     "thresholds": (gc.get_threshold, lambda kept: gc.set_threshold(*kept)),
@@ -237,9 +236,11 @@ _TABLE: Final[dict[str, _Setting]] = {
     "filters": (lambda: tuple(warnings.filters), _set_filters),
     "lists": (_lists, _set_lists),
     "memory": (_traces_memory, _trace_memory),
-    "monitors": (_monitors, _end_monitors),
     "start method": (_start_method, _set_start_method),
 }
+if hasattr(sys, "monitoring"):  # since Python 3.12
+    _TABLE["perf"] = (_perf, _set_perf)
+    _TABLE["monitors"] = (_monitors, _end_monitors)
 _GETTERS: Final = list(_TABLE)
 _READERS: Final = [get for get, _ in _TABLE.values()]
 _SETTERS: Final = {name: put for name, (_, put) in _TABLE.items()}

@@ -144,10 +144,13 @@ class Runner:
         """
         with self._one_call:
             self._check_open()
+            known, child = self._functions, self._child
+            if known is not None and child is not None and not child.has_ended() and stop() is None:
+                return known  # nothing to wait for: asked before each call
             watch = self._begin(stop, poll)
             try:
                 watch.check()
-                child = self._ready_child(watch)
+                ready = self._ready_child(watch)
             except StopAsked as asked:
                 return Stopped(asked.reason, killed=False)
             except BaseException:
@@ -155,7 +158,7 @@ class Runner:
                 raise
             finally:
                 self._requests.finish()
-            return child if isinstance(child, NotStarted) else self._functions or {}
+            return ready if isinstance(ready, NotStarted) else self._functions or {}
 
     def secrets_of(
         self, function: str, *, stop: Callable[[], str | None], poll: float
