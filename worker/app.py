@@ -215,6 +215,7 @@ def _told(worker: str, queues: Callable[[], set[str]], settings: Settings) -> Fu
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery has no types
 @ends_start
 def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
+    logs.leave_out_advice()
     settings = Settings.from_env()
     steps_too = _Process.role is not None and _Process.role.steps
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import MutableMapping
 
 import structlog
+from celery.exceptions import CPendingDeprecationWarning
 
 from reconciler.core.visible import visible
 
@@ -44,3 +46,11 @@ def configure(level: int | str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def leave_out_advice() -> None:
+    """Leave out what Celery advises whenever it loses the broker: the setting is chosen, and its tasks are not ours.
+
+    Celery shows all such warnings from its start on, so this comes after it.
+    """
+    warnings.filterwarnings("ignore", r"\s*In Celery 5\.1 we introduced", CPendingDeprecationWarning)

@@ -81,6 +81,9 @@ def test_tasks_of_ones_own_run_and_the_dead_return(tmp_path: Path) -> None:
         code, rest = interrupt(dev)
         assert code == 0
         assert rest.endswith("All servers and workers have ended.\n")
+        logs = "".join(log.read_text() for log in (tmp_path / "data" / "logs").glob("*-1.log"))
+        assert "Connection to broker lost" in logs
+        assert "In Celery 5.1" not in logs
         assert left_of(below) == []
         assert not psutil.pid_exists(pid_of("steps-1", said))
         assert list((tmp_path / "data").glob("*.pid")) == []
