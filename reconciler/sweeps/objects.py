@@ -19,8 +19,11 @@ from enum import StrEnum
 
 import structlog
 
+from reconciler.api.action import TaskAction
 from reconciler.api.errors import ReconcilerError
 from reconciler.archive.folders import folders_of
+from reconciler.archive.layout import run_path
+from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.holds import RunLife
@@ -46,6 +49,30 @@ def note_objects(store: Store, blobs: BlobStore, shard: int, *, before: int, lim
     """Note where the objects lie of actions that ended before `before` and may be forgotten."""
     actions = store.collectable(shard, before=before, limit=limit)
     store.note_garbage(shard, {Life.of(action): folders_of(blobs, action) for action in actions})
+
+
+def note_late(
+    store: Store, blobs: BlobStore, settings: Settings, shard: int, late: Sequence[TaskAction]
+) -> int:
+    """Note what late workers wrote whose outcome was refused, where its action is forgotten; return how many were noted.
+
+    Nobody would ever remove it: the collector passed before it was written. While the run lies in the archive that has its
+    folders, and they go with it.
+
+    Raises:
+        BlobUnavailable, StoreUnavailable: a server does not answer.
+    """
+    if not settings.collect_objects:
+        return 0
+    found = store.get_many([action.id for action in late])
+    gone = [
+        action
+        for action, record in zip(late, found, strict=True)
+        if (record is None or Life.of(record) != Life.of(action))
+        and blobs.stat(blobs.uri(run_path(action.id.run_id, action.metadata.incarnation))) is None
+    ]
+    store.note_garbage(shard, {Life.of(action): folders_of(blobs, action) for action in gone})
+    return len(gone)
 
 
 def remove_objects(store: Store, blobs: BlobStore, shard: int) -> Counter[Removed]:

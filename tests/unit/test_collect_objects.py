@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from reconciler.api.action import ActionId
+from reconciler.api.action import ActionId, AttemptOutcome
 from reconciler.api.errors import BlobUnavailable
 from reconciler.api.template import TaskMetadata
 from reconciler.api.transition import PhaseInfo, TaskInfo, success
+from reconciler.archive.layout import run_path
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.garbage import Life
+from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.objects import Removed, note_objects, remove_objects
 from reconciler.testing import Lab, ScriptedPlugin
+from worker.attempts.batch import Batch
 
 pytestmark = pytest.mark.rule("R42")
 
@@ -139,3 +144,55 @@ def test_a_collector_may_die_anywhere() -> None:
         assert lab.blobs.stat(outputs) is None
         assert lab.store.garbage(lab.store.shard_of(action.run_id)) == {}
     assert deaths >= 3
+
+
+class Late(SimpleNamespace):
+    """A launch that ends when its action is forgotten: it has written outputs, and was told by no heartbeat."""
+
+    def write(self, _: str) -> None:
+        """See `Attempt.write`: done before."""
+
+    def measure(self) -> None:
+        """See `Attempt.measure`."""
+
+    def told(self) -> AttemptOutcome:
+        """See `Attempt.told`."""
+        return AttemptOutcome(ended="returned")
+
+
+@pytest.mark.parametrize("superseded", [False, True])
+@pytest.mark.parametrize("way", ["forgotten", "archived", "not collected", "away"])
+def test_what_a_late_worker_wrote_in_vain_is_left_to_the_collector(way: str, *, superseded: bool) -> None:
+    """Its report is refused as its action is gone: what it wrote is noted, unless the archive has it or all objects stay."""
+    lab = new_lab(collect_objects=way != "not collected")
+    action, outputs = ended(lab)
+    record = lab.get(action)
+    assert collect(lab.store, lab.settings, lab.blobs) == 1
+    lab.blobs.put(outputs, b"late")
+    if way == "archived":
+        lab.blobs.put(lab.blobs.uri(run_path(action.run_id, record.metadata.incarnation)), b"")
+    blobs = Silent(lab.blobs) if way == "away" else lab.blobs
+    steps = SimpleNamespace(step=lambda *_, **__: None)
+    engine: Any = SimpleNamespace(settings=lab.settings, store=lab.store, blobs=blobs, stepper=steps)
+    telling: Any = SimpleNamespace(ended=lambda *_: None, flush=lambda: None)
+    batch = Batch(engine, lab.store.shard_of(action.run_id), "line", "owner", [], telling)
+    beat = SimpleNamespace(superseded=superseded)
+    late: Any = Late(record=record, launch="l", outcome=None, seconds=0.0, beat=beat, taken=False)
+    batch._ended = [late]
+    batch.report()
+    collect(lab.store, lab.settings, lab.blobs)
+    assert (lab.blobs.stat(outputs) is None) is (way == "forgotten")
+
+
+class Silent:
+    """S3 that does not answer to a look."""
+
+    def __init__(self, blobs: MemoryBlobs) -> None:
+        self._blobs = blobs
+
+    def stat(self, uri: str) -> None:
+        """Raise."""
+        raise BlobUnavailable(uri)
+
+    def __getattr__(self, name: str) -> Any:  # all else
+        return getattr(self._blobs, name)

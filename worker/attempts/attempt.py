@@ -77,6 +77,7 @@ class Attempt:
         beat: its lease.
         seconds: how long its call took.
         outcome: how it ended; None until that is known and written.
+        taken: whether the store has taken its outcome.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Attempt:
         self.seconds = 0.0
         self._drawn = self._began = drawn
         self.outcome: AttemptOutcome | None = None
+        self.taken = False
         self._ended: Ended | None = None
         self._text = b""
         self._secrets = AttemptSecrets({})

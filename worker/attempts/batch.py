@@ -23,6 +23,7 @@ from reconciler.children.driving import Slot
 from reconciler.core.retries import hand_back_delay
 from reconciler.stores.base import Finished
 from reconciler.stores.lines import GivenBack
+from reconciler.sweeps.objects import note_late
 from reconciler.tickets import announce
 from reconciler.wiring import Engine
 from worker.attempts.attempt import Attempt
@@ -206,6 +207,7 @@ class Batch:
             for attempt in ended:
                 if attempt.beat.superseded:
                     self._telling.ended(attempt.record, None)
+            self._note_late([attempt.record for attempt in ended if not attempt.taken])
         except Unavailable as error:
             log.warning("attempt.not_reported", count=len(ended), error=str(error))
             for attempt in ended:
@@ -258,11 +260,22 @@ class Batch:
             attempts[0].outcome = attempts[0].fault(error)
             taken = self._finish(attempts)
         for attempt, was_taken in zip(attempts, taken, strict=True):
+            attempt.taken = was_taken
             if was_taken:
                 trace(attempt)
             else:
                 log.info("attempt.superseded", action=str(attempt.record.id), launch=attempt.launch)
             self._telling.ended(attempt.record, attempt.outcome if was_taken else None, attempt.seconds)
+
+    def _note_late(self, refused: Sequence[TaskAction]) -> None:
+        """Have the collector remove what was written for actions that are forgotten."""
+        if not refused:
+            return
+        engine = self._engine
+        try:
+            note_late(engine.store, engine.blobs, engine.settings, self._shard, refused)
+        except Unavailable as error:
+            log.warning("attempt.not_noted", count=len(refused), error=str(error))
 
     def _finish(self, attempts: Sequence[Attempt]) -> tuple[bool, ...]:
         if not attempts:
