@@ -16,7 +16,7 @@ _NEW = 0.3
 """Weight of the newest duration in what is expected of a function."""
 _MOST = 256
 """Most launches of one draw."""
-_REPORTED = 128
+_REPORTED = 32
 """So many may be drawn together however long their reports take: of fewer, what each draw costs would weigh."""
 
 
