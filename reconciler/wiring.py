@@ -176,10 +176,10 @@ def build_problems(settings: Settings) -> list[str]:
         store, blobs = RedisStore(settings), S3Blobs(settings)
     except InvalidSettings as error:
         return problems + error.problems
+    servers = looked(lambda: store_problems(store)) + looked(blobs.check)
     return [
         *problems,
-        *looked(lambda: store_problems(store)),
-        *(looked(blobs.check) or looked(lambda: _marked(store, blobs))),
+        *(servers or looked(lambda: _marked(store, blobs))),
         *broker_problems(settings),
         *secret_problems(settings),
         *exchange_problems(settings),

@@ -17,11 +17,13 @@ from reconciler.api.action import ActionSpec
 from reconciler.broker import rights as of_broker
 from reconciler.broker.check import look_at_broker
 from reconciler.client import Client
+from reconciler.embedded.servers import EmbeddedServers
 from reconciler.settings import Settings
 from reconciler.stores.redis import rights as of_records
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.store import RedisStore
 from reconciler.trials import Words
+from reconciler.wiring import build_problems
 
 pytestmark = pytest.mark.servers
 
@@ -146,6 +148,15 @@ def test_the_rule_of_the_docs_passes_each_trial(user: SubUser) -> None:
     """The user of the docs is told nothing."""
     settings = user(*rule_of_the_docs())
     assert records(settings) == broker(settings) == []
+
+
+def test_a_missing_right_is_told_once_at_the_start(user: SubUser, servers: EmbeddedServers) -> None:
+    """Nothing that needs the right is tried once it is known to be missing."""
+    lacking = user("+@all", "-hsetnx", "~*", "&*")
+    settings = Settings.from_env(servers.env(), redis_url=lacking.redis_url)
+    told = [problem for problem in build_problems(settings) if "hsetnx" in problem.lower()]
+    assert len(told) == 1
+    assert "+hsetnx" in told[0]
 
 
 def test_safe_needs_one_right_more(user: SubUser) -> None:
