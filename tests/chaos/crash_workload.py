@@ -41,8 +41,8 @@ _ENDED_WITH = {ActionPhase.FAILED: 1, ActionPhase.ABORTED: 1, ActionPhase.RECOVE
 """At most so many actions of a round do not succeed: the one nobody can run, the victim, and the one that is taken over."""
 _PATIENCE = 60.0
 """Seconds until a run that another one is made of has to end."""
-_LONG = 1.5
-"""Seconds the victim runs: long enough to be aborted."""
+_LONG = 6.0
+"""Seconds the victim would run: long enough to be aborted meanwhile, also on a crowded machine."""
 _RENEWED = 1.1
 """Seconds a unit is held: longer than until the first heartbeat, whose step renews it."""
 
@@ -126,6 +126,7 @@ def _tell_nobody(client: Client, key: str, tally: str) -> None:
 
 def _look(client: Client, group: Run[list[str]]) -> None:
     """Read everything that a page or a command shows."""
+    client.store.installation()
     client.runs()
     client.counts(group.id)
     client.store.turn(group.action)
