@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 
 class Ahead:
@@ -24,10 +23,9 @@ class Ahead:
 
     def end(self) -> None:
         """Give the loop back its own clock."""
-        loop: Any = self._loop
-        self._loop = None
+        loop, self._loop = self._loop, None
         if loop is not None:
-            del loop.time
+            vars(loop).pop("time", None)  # gone where the loop was cleaned after its call
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is loop:
