@@ -18,6 +18,8 @@ _PATIENCE: Final = 5.0
 _TURNS: Final = 10
 """Turns of the loop in which callbacks that are due may run out."""
 
+_SLOW: Final = 0.1
+"""Seconds from which on a new loop calls a callback slow, when it is debugged."""
 _METHODS: Final = frozenset(
     name for name in dir(asyncio.SelectorEventLoop) if callable(getattr(asyncio.SelectorEventLoop, name))
 )
@@ -30,7 +32,7 @@ class ChildLoop:
         self._policy = asyncio.get_event_loop_policy()
         self._loop = _current(self._policy)
         self._debug = self._loop is not None and self._loop.get_debug()
-        self._slow: float | None = getattr(self._loop, "slow_callback_duration", None)
+        self._slow: float = getattr(self._loop, "slow_callback_duration", _SLOW)
         self._executor = _Executor()
         self._main: asyncio.Task[object] | None = None
         self._pid = os.getpid()
@@ -95,7 +97,7 @@ class ChildLoop:
         if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
             self._debug = self._loop.get_debug()
-            self._slow = getattr(self._loop, "slow_callback_duration", None)
+            self._slow = getattr(self._loop, "slow_callback_duration", _SLOW)
             self._executor = _Executor()  # closing a loop shuts its own down
         asyncio.set_event_loop(self._loop)
         self._loop.set_default_executor(self._executor)
@@ -120,8 +122,7 @@ class ChildLoop:
         loop.set_exception_handler(None)
         loop.set_task_factory(None)
         loop.set_debug(self._debug)
-        if self._slow is not None:
-            loop.slow_callback_duration = self._slow
+        loop.slow_callback_duration = self._slow
 
 
 class _Executor(ThreadPoolExecutor):
