@@ -32,7 +32,6 @@ from reconciler.connections import drop_idle, guard
 from reconciler.core.refusals import plain, refusal_of
 from reconciler.settings import Settings
 from reconciler.stores.redis.confirm import ConfirmingRedis
-from reconciler.stores.redis.quick import QuickRedis
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,7 +59,7 @@ def connect(settings: Settings) -> redis.Redis:
         "password": address.password or None,
         **({"ssl": True, **address.tls} if address.tls else {}),
     }
-    kind = ConfirmingRedis if settings.durability == "safe" else QuickRedis
+    kind = ConfirmingRedis if settings.durability == "safe" else redis.Redis
     client = _client(address, kind, options)
     guard(client.connection_pool)
     return client.guarded_by(settings) if isinstance(client, ConfirmingRedis) else client
@@ -84,8 +83,6 @@ def _client(address: Address, kind: type[redis.Redis], options: dict[str, Any]) 
     # redis-py asks a dead Sentinel several times before it asks the next one, unless told not to retry
     asking = {**timeouts, "retry": Retry(NoBackoff(), 0), **address.sentinel_options()}
     sentinel: Any = Sentinel(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # redis-py has no types here
-    if kind is QuickRedis:
-        kind = redis.Redis  # its pool forgets the connections to a primary that is one no more
     primary: redis.Redis = sentinel.master_for(address.master_name, kind, **options)
     return primary
 
