@@ -6,7 +6,7 @@ import ctypes
 import os
 from typing import Any, Final
 
-from worker.runner.kernel import libc
+from worker.runner.kernel import libc, quick
 
 _PARTS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
     "x86_64": ((0, 0x0F3F), (28, 0xFFC0)),  # control words of x87 and SSE
@@ -25,6 +25,7 @@ class Arithmetic:
         self._now = ctypes.create_string_buffer(_SIZE)
         self._parts = _PARTS.get(os.uname().machine)
         self._known = hasattr(libc, "fegetenv")
+        self._raw = b""
         if self._known:
             libc.fegetenv(self._kept)
             self._settings = self._read(self._kept)
@@ -33,12 +34,18 @@ class Arithmetic:
         """Put them back. Returns nothing: all of them can be restored."""
         if self._known:
             if self._parts is not None:
-                libc.fegetenv(self._now)
+                quick.fegetenv(self._now)
+                if (
+                    raw := self._now.raw
+                ) == self._raw:  # nearly always: what has happened is soon all that can happen
+                    return ""
+                self._raw = raw
             if self._read(self._now) != self._settings:
                 libc.fesetenv(self._kept)
+                self._raw = b""
         return ""
 
     def _read(self, found: ctypes.Array[Any]) -> list[int]:
         if self._parts is None:
-            return [libc.fegetround()]
+            return [quick.fegetround()]
         return [ctypes.c_uint32.from_buffer(found, place).value & bits for place, bits in self._parts]

@@ -108,15 +108,12 @@ def _turns() -> tuple[int, int]:
     return os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
 
 
+def _ids() -> tuple[object, ...]:
+    if not hasattr(os, "getresuid"):
+        return os.getuid(), os.geteuid(), os.getgid(), os.getegid()
+    return os.getresuid(), os.getresgid()  # also those that it could take again
+
+
 def _owner() -> tuple[object, ...]:
     root = os.stat("/")  # noqa: PTH116  # asked after each call
-    return (
-        os.getuid(),
-        os.geteuid(),
-        os.getgid(),
-        os.getegid(),
-        os.getgroups(),
-        root.st_dev,
-        root.st_ino,
-        rights(),
-    )
+    return _ids(), os.getgroups(), root.st_dev, root.st_ino, rights()

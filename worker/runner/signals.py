@@ -8,11 +8,12 @@ import importlib
 import signal
 from typing import Any, Final
 
-from worker.runner.kernel import libc
+from worker.runner.kernel import libc, quick
 from worker.runner.rights import Timers
 
 _NUMBERS: Final = sorted(int(number) for number in signal.valid_signals())
-_TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_TIMERS: Final = (int(signal.ITIMER_REAL), int(signal.ITIMER_VIRTUAL), int(signal.ITIMER_PROF))
+_DISARMED: Final = [(0.0, 0.0)] * len(_TIMERS)
 _C: Final[Any] = importlib.import_module("_signal")
 """`signal` without its enums: 64 handlers are read in 1 µs instead of 30."""
 
@@ -28,6 +29,8 @@ _ERRORS: Final = 2
 """The descriptor of standard error."""
 _ACTION: Final = 256
 """Bytes: more than C keeps about one signal."""
+_MEANT: Final = (slice(16), slice(136, 140))
+"""Where, on Linux, handler, mask and flags are: C leaves what lies between as it was in memory."""
 
 
 class Signals:
@@ -39,12 +42,14 @@ class Signals:
         self._blocked = _C.pthread_sigmask(signal.SIG_BLOCK, ())
         self._faults = faulthandler.is_enabled()
         self._made = Timers()
-        self._buffer = ctypes.create_string_buffer(_ACTION * len(_SET_BY_C))
-        start = ctypes.addressof(self._buffer)
+        self._buffers = [ctypes.create_string_buffer(_ACTION) for _ in _SET_BY_C]
         self._actions = [
-            (int(number), ctypes.c_void_p(start + _ACTION * place)) for place, number in enumerate(_SET_BY_C)
+            (int(number), ctypes.c_void_p(ctypes.addressof(buffer)))
+            for number, buffer in zip(_SET_BY_C, self._buffers, strict=True)
         ]
+        self._meant = [memoryview(buffer)[part] for buffer in self._buffers for part in _MEANT]
         self._of_c = self._read_actions()
+        self._kept = [buffer.raw for buffer in self._buffers]
         known = {0, 1, _handler_of_c(signal.SIGTERM)}
         self._dumping = [number for number in _DUMPING if _handler_of_c(number) in known]
 
@@ -61,16 +66,15 @@ class Signals:
                 if handler is not None and _C.getsignal(number) != handler:
                     signal.signal(number, handler)
         if self._read_actions() != self._of_c:
-            self._buffer.raw = self._of_c
-            for number, action in self._actions:
-                libc.sigaction(number, action, None)
+            for (number, _), kept in zip(self._actions, self._kept, strict=True):
+                libc.sigaction(number, kept, None)
+            self._of_c = self._read_actions()  # C adds a flag of its own
         signal.set_wakeup_fd(-1)
         return ""
 
     def _restore_dumps(self) -> None:
         faulthandler.cancel_dump_traceback_later()
-        for number in self._dumping:
-            faulthandler.unregister(number)
+        list(map(faulthandler.unregister, self._dumping))
         if self._faults:
             faulthandler.enable(_ERRORS)  # also where a call had another file for it
         elif faulthandler.is_enabled():
@@ -78,8 +82,8 @@ class Signals:
 
     def _read_actions(self) -> bytes:
         for number, action in self._actions:
-            libc.sigaction(number, None, action)
-        return self._buffer.raw
+            quick.sigaction(number, None, action)
+        return b"".join(self._meant)
 
     def _unblock(self) -> None:
         """Take signals that waited behind the mask, before a handler runs that is not meant for them."""
@@ -96,9 +100,10 @@ def _handler_of_c(number: int) -> int:
     return ctypes.c_size_t.from_buffer(action).value
 
 
-def _armed() -> list[tuple[bool, float]]:
-    """List for each timer whether it runs, and its interval."""
-    return [(left > 0, interval) for left, interval in map(signal.getitimer, _TIMERS)]
+def _armed() -> list[tuple[float, float]]:
+    """List for each timer whether it runs (else 0), and its interval."""
+    found = list(map(_C.getitimer, _TIMERS))
+    return found if found == _DISARMED else [(left > 0, interval) for left, interval in found]
 
 
 def _handlers() -> list[Any]:
