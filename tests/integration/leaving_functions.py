@@ -113,6 +113,7 @@ def look() -> dict[str, str]:
         ),
         "orphans": LIBC.prctl(37, ctypes.byref(ORPHANS), 0, 0, 0) or ORPHANS.value,
         "streams": (sys.stdout.encoding, sys.stdout.line_buffering, sys.stdin.read(), os.get_blocking(1)),
+        "writing": (sys.stdout.write(""), sys.stderr.write("")),
         "hooks": [getattr(sys, name).__module__ for name in ("excepthook", "displayhook", "unraisablehook")],
         "thread hooks": (threading.excepthook.__module__, threading.gettrace(), threading.stack_size()),
         "path": sys.path,

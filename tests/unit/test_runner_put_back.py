@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import decimal
 import logging
 import os
 import random
+import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from worker.runner.bodies import Bodies
 from worker.runner.environment import Environment, _variables
 from worker.runner.loggers import Loggers
 from worker.runner.python import Modules
+from worker.runner.signals import Signals
 
 _NAMES = ("PUT_BACK_A", "PUT_BACK_B", "PUT_BACK_C", "PUT_BACK_D")
 
@@ -121,3 +126,42 @@ def test_modules_are_those_there_were() -> None:
     sys.modules = dict(table)
     modules.restore()
     assert sys.modules is table
+
+
+def test_memory_tells_what_waits_in_a_stream_and_what_was_set() -> None:
+    """A stream, a context of decimals and a generator of random numbers count as changed as soon as they are."""
+    with tempfile.TemporaryFile("w", encoding="utf-8") as stream:
+        numbers, context = random.Random(1), decimal.Context()
+        watched: tuple[tuple[tuple[object, ...], Callable[[], object]], ...] = (
+            ((stream, stream.buffer), lambda: stream.write("no line yet")),
+            ((stream, stream.buffer), lambda: stream.buffer.write(b"past the text")),
+            ((stream, stream.buffer), lambda: stream.reconfigure(errors="replace")),
+            ((numbers,), numbers.random),
+            ((context,), lambda: context.traps.__setitem__(decimal.Inexact, True)),
+        )
+        for objects, change in watched:
+            stream.flush()
+            bodies = Bodies(*objects)
+            assert not bodies.changed()
+            change()
+            assert bodies.changed()
+            bodies.settle()
+            assert not bodies.changed()
+
+
+def test_what_is_written_in_python_always_counts_as_changed() -> None:
+    """The memory of such an object says nothing about it."""
+    bodies = Bodies(sys.__stdout__, type("Tee", (), {})())
+    bodies.settle()
+    assert bodies.changed()
+
+
+def test_what_c_leaves_between_the_fields_of_a_signal_is_no_change() -> None:
+    """A call that changes nothing has no signal set again behind it."""
+    signals = Signals()
+    signals.restore()
+    before = signals._read_actions()
+    for number in (signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(number, signal.getsignal(number))
+        os.listdir("/")  # noqa: PTH208  # only for what it leaves in the memory of C
+        assert signals._read_actions() == before

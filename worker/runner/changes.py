@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+from worker.runner.bodies import is_plain_python
+
 _VERSION_AT: Final = 24
 """Where an object of a dictionary has its version: behind count of references, type and size (`ma_version_tag`)."""
 _VERSION_SIZE: Final = 8
@@ -106,11 +108,7 @@ _CALLBACK: Final = ctypes.PYFUNCTYPE(
 
 def detector() -> Changes | None:
     """Choose a way to follow dictionaries that works in this Python; None when there is none."""
-    if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != ctypes.sizeof(
-        ctypes.c_uint64
-    ):
-        return None
-    if hasattr(sys, "gettotalrefcount"):  # a debug build has other objects
+    if not is_plain_python():
         return None
     make = Watcher if sys.version_info >= _WATCHED_ALL else Versions
     return make() if _works(make()) else None

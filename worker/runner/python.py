@@ -16,6 +16,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, Final
 
+from worker.runner.bodies import Bodies
 from worker.runner.names import StandardLibrary
 
 _PATCHERS: Final = ("gevent.monkey", "eventlet.patcher")
@@ -68,6 +69,24 @@ def _is_made_by_hand(name: str) -> bool:
     return "." not in name and all(getattr(module, trace, None) is None for trace in traces)
 
 
+class Tracers:
+    """Takes the present tracing and profiling as those that each call will find.
+
+    They are put back before the streams: what one prints while a stream is being set up leaves it unusable.
+    """
+
+    def __init__(self) -> None:
+        self._tracer, self._profiler = sys.gettrace(), sys.getprofile()
+
+    def restore(self) -> str:
+        """Put back what differs. Returns nothing: all of it can be restored."""
+        if sys.gettrace() is not self._tracer:
+            sys.settrace(self._tracer)
+        if sys.getprofile() is not self._profiler:
+            sys.setprofile(self._profiler)
+        return ""
+
+
 class Settings:
     """Takes the present settings of the interpreter as those that each call will find."""
 
@@ -76,9 +95,10 @@ class Settings:
 
     def restore(self) -> str:
         """Put back what differs, and make random numbers random again. Returns nothing: all can be restored."""
-        for name, now, kept in zip(_GETTERS, _read(), self._kept, strict=True):
-            if now != kept:
-                _SETTERS[name](kept)
+        if (found := _read()) != self._kept:
+            for name, now, kept in zip(_GETTERS, found, self._kept, strict=True):
+                if now != kept:
+                    _SETTERS[name](kept)
         random.seed(_SEEDS.getrandbits(256))  # less than looking whether the call has set one
         seed = getattr(sys.modules.get("numpy.random"), "seed", None)
         if seed is not None:
@@ -148,20 +168,34 @@ def _end_monitors(kept: tuple[Any, ...]) -> None:
             monitoring.free_tool_id(tool)
 
 
-def _decimals() -> list[tuple[object, ...]]:
-    """Return the settings with which contexts of new threads begin, and those of the two that users begin with."""
-    return [
-        (each.prec, each.rounding, each.Emin, each.Emax, each.capitals, each.clamp, each.traps.copy())
-        for each in _CONTEXTS
-    ]
+class _Decimals:
+    """The settings with which contexts of new threads begin, and those of the two that users begin with."""
 
+    _NAMES = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps")
 
-def _set_decimals(kept: list[tuple[Any, ...]]) -> None:
-    for context, values in zip(_CONTEXTS, kept, strict=True):
-        for name, value in zip(
-            ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps"), values, strict=True
-        ):
-            setattr(context, name, value)
+    def __init__(self) -> None:
+        self._contexts = (decimal.DefaultContext, decimal.ExtendedContext, decimal.BasicContext)
+        self._bodies = Bodies(*self._contexts)
+        self._found = self._look()
+
+    def read(self) -> list[list[Any]]:
+        """Return them; they are looked at where they may have changed."""
+        if self._bodies.changed():
+            self._found = self._look()
+            self._bodies.settle()
+        return self._found
+
+    def put_back(self, kept: list[list[Any]]) -> None:
+        """Set them again."""
+        for context, values in zip(self._contexts, kept, strict=True):
+            for name, value in zip(self._NAMES, values, strict=True):
+                setattr(context, name, value)
+
+    def _look(self) -> list[list[Any]]:
+        return [
+            [each.prec, each.rounding, each.Emin, each.Emax, each.capitals, each.clamp, each.traps.copy()]
+            for each in self._contexts
+        ]
 
 
 def _codec_errors() -> list[Any]:
@@ -207,15 +241,13 @@ _CODEC_ERRORS: Final = (
     *("strict", "ignore", "replace", "backslashreplace", "surrogateescape", "surrogatepass"),
     *("xmlcharrefreplace", "namereplace"),
 )
-_CONTEXTS: Final = (decimal.DefaultContext, decimal.ExtendedContext, decimal.BasicContext)
+_DECIMALS: Final = _Decimals()
 _FIELD_SIZE: Final = 131072
 """That of a fresh process, characters."""
 _Setting = tuple[Callable[[], Any], Callable[[Any], object]]
 _TABLE: Final[dict[str, _Setting]] = {
     "recursion": (sys.getrecursionlimit, sys.setrecursionlimit),
     "switching": (sys.getswitchinterval, sys.setswitchinterval),
-    "tracing": (sys.gettrace, sys.settrace),
-    "profiling": (sys.getprofile, sys.setprofile),
     "asynchronous generators": (sys.get_asyncgen_hooks, lambda kept: sys.set_asyncgen_hooks(*kept)),
     "origins of coroutines": (
         sys.get_coroutine_origin_tracking_depth,
@@ -224,7 +256,7 @@ _TABLE: Final[dict[str, _Setting]] = {
     "digits": (sys.get_int_max_str_digits, sys.set_int_max_str_digits),
     "stacks": (threading.stack_size, threading.stack_size),
     "libraries": (sys.getdlopenflags, sys.setdlopenflags),
-    "decimals": (_decimals, _set_decimals),
+    "decimals": (_DECIMALS.read, _DECIMALS.put_back),
     "errors of codecs": (_codec_errors, _set_codec_errors),
     "fields of CSV": (_field_size, _set_field_size),
     "first day of the week": (_first_weekday, _set_first_weekday),

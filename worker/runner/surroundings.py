@@ -16,6 +16,7 @@ from time import gmtime, monotonic, sleep
 from typing import Any, Final, Protocol, TextIO
 
 from worker.runner.arithmetic import Arithmetic
+from worker.runner.bodies import Bodies
 from worker.runner.environment import Environment
 from worker.runner.garbage import Garbage
 from worker.runner.helpers import Helpers
@@ -24,7 +25,7 @@ from worker.runner.limits import Limits
 from worker.runner.loggers import Loggers
 from worker.runner.loops import Loops
 from worker.runner.names import Builtins
-from worker.runner.python import Modules, Settings
+from worker.runner.python import Modules, Settings, Tracers
 from worker.runner.registrations import Registrations
 from worker.runner.signals import Signals
 from worker.runner.threads import Threads
@@ -83,6 +84,7 @@ class Surroundings:
         self._output = os.dup(1)
         self._streams: dict[int, TextIOWrapper] = {}
         self._own: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._written = self._read = Bodies()
         self._handler = logging.StreamHandler()
         formatter = logging.Formatter(_LOG_FORMAT, _TIME_FORMAT)
         formatter.converter = gmtime
@@ -101,7 +103,7 @@ class Surroundings:
         self._modules = Modules()
         self.loops = Loops()
         kernel: tuple[Kept, ...] = (Signals(), Limits(), *self._also)
-        self._first: tuple[Kept, ...] = (Arithmetic(), self._modules, registrations, *kernel)
+        self._first: tuple[Kept, ...] = (Arithmetic(), self._modules, Tracers(), registrations, *kernel)
         self._last: tuple[Kept, ...] = (self._environment, Settings(), Loggers())
         self._threads = Threads()
         self._garbage = Garbage()
@@ -145,8 +147,9 @@ class Surroundings:
 
     def _set_streams(self) -> None:
         """Point the standard streams where they pointed before, whatever a call did to them."""
-        for number, descriptor in ((0, self._input), (1, self._output), (2, self._output)):
-            os.dup2(descriptor, number)
+        os.dup2(self._input, 0)
+        os.dup2(self._output, 1)
+        os.dup2(self._output, 2)
         if not os.get_blocking(1):
             os.set_blocking(1, True)
         for number, name in ((1, "stdout"), (2, "stderr")):
@@ -159,14 +162,20 @@ class Surroundings:
                 )  # else what a call writes there waits in a buffer until a later one
                 self._adopt(name)
                 self._adopt(f"__{name}__")
-                parts = (stream, stream.buffer, getattr(stream.buffer, "raw", stream.buffer))
-                self._own += [(vars(part), dict(vars(part))) for part in parts]
+                self._own += [(vars(part), dict(vars(part))) for part in _parts(stream)]
+                self._written = Bodies(*(part for each in self._streams.values() for part in _parts(each)))
             setattr(sys, name, stream)
         if self._handler.stream is not sys.stderr:
             self._handler.setStream(sys.stderr)
+        if self._read.changed() or sys.stdin is not self._stdin:
+            self._set_input()
+
+    def _set_input(self) -> None:
         if not _is_at_its_end(sys.stdin):
             sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # stays open between calls
             self._adopt("stdin")
+        self._stdin = sys.stdin
+        self._read = Bodies(*_parts(sys.stdin))
 
     def _adopt(self, name: str) -> None:
         """Keep a newly opened stream from now on."""
@@ -180,9 +189,11 @@ class Surroundings:
             if stream not in ours:
                 with suppress(Exception):  # the user may have put anything there
                     stream.flush()
-        for stream in ours:
-            with suppress(ValueError):  # closed
-                stream.reconfigure(**_STREAM)  # flushes, too
+        if self._written.changed():
+            for stream in ours:
+                if not stream.closed:
+                    stream.reconfigure(**_STREAM)  # flushes, too
+            self._written.settle()
         libc.fflush(None)
 
     def _end_processes(self) -> str:
@@ -206,6 +217,12 @@ def _opened(descriptor: int) -> TextIOWrapper:
     stream = open(descriptor, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115  # stays open
     stream.reconfigure(**_STREAM)
     return stream
+
+
+def _parts(stream: Any) -> tuple[Any, ...]:  # noqa: ANN401  # what it consists of has no common type
+    """Return a stream with the two below it, of which a call may have replaced methods."""
+    buffer = getattr(stream, "buffer", stream)
+    return stream, buffer, getattr(buffer, "raw", buffer)
 
 
 def _is_at_its_end(stream: TextIO | None) -> bool:
