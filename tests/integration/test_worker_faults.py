@@ -63,7 +63,7 @@ FAULTS: list[tuple[object, str, object, str]] = [
     (attempt, "resolve", raises(FILES), "Too many open files"),
     (attempt, "limits_of", raises(KeyError("a bug of ours")), "a bug of ours"),
     (attempt, "check_fit", raises(MemoryError()), "MemoryError"),
-    (attempt.Attempt, "_call", raises(FULL), "free space"),
+    (attempt, "call_of", raises(FULL), "free space"),
     (runners, "runner_of", raises(FILES), "ulimit -n"),
     (attempt.Attempt, "_run", raises(MemoryError()), "give it more memory"),
     (attempt, "_log_of", raises(RuntimeError("a bug of ours")), "a bug of ours"),

@@ -37,6 +37,7 @@ from reconciler.stores.memory.stepping import Decided, Stepping
 from reconciler.sweeps import archive, objects
 from tests.simulation.scheduler import NEVER
 from worker.attempts import packs
+from worker.attempts.attempt import Attempt
 from worker.attempts.batch import Batch
 
 resync_module = import_module("reconciler.sweeps.resync")
@@ -159,6 +160,12 @@ def _run_all_the_same(self: Batch) -> float | None:
     again = _batch_look(self)
     self._waiting.extend(attempt for attempt in waiting if attempt not in self._waiting)
     return again
+
+
+def _all_that_waits(self: Batch) -> list[Attempt]:
+    back = list(self._waiting)
+    self._waiting.clear()
+    return back
 
 
 def _served_for_nothing(self: Heads, one: Any) -> None:
@@ -311,6 +318,7 @@ MISTAKES: dict[str, Planted] = {
     "launch given back by anybody": (lines, "_is_drawn", _anybodys),
     "launch given back, and a request for a look forgotten": (lines, "_put_back", _due_as_before),
     "launch given back, and run all the same": (Batch, "_look", _run_all_the_same),
+    "launch given back that has begun before its turn": (Batch, "_not_begun", _all_that_waits),
     "line without a ticket": (resync_module, "_send_tickets", lambda *_: 0),
     "ticket taken for one that is on its way for ever": (Heads, "need_ticket", _ticket_for_ever),
     "fair key starved": (Heads, "serve", _served_for_nothing),

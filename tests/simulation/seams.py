@@ -29,6 +29,7 @@ from reconciler.controller.step import Stepper
 from reconciler.stores import blobs
 from reconciler.stores.base import Write
 from reconciler.sweeps import archive, objects
+from tests.simulation.ahead import VirtualAhead
 from tests.simulation.async_parents import AsyncStage
 from tests.simulation.parents import Stage
 from tests.simulation.plots import Inputs
@@ -216,6 +217,10 @@ class Silent:
         return lambda *_: None
 
 
+_LIVES_ON = ("returned", "raised", "final")
+"""Ends of calls that their process serves on after."""
+
+
 class VirtualRunner:
     """Stands in for `Runner`: no process, an end out of the world.
 
@@ -229,6 +234,11 @@ class VirtualRunner:
         self._sim = sim
         self._knows = knows
         self._stop = ""
+
+    @property
+    def ahead(self) -> VirtualAhead:
+        """The calls its child has; each thread of a worker has one runner."""
+        return self._sim.aheads.setdefault(self._sim.scheduler.current, VirtualAhead(self._sim))
 
     def functions(self, **_: object) -> Mapping[str, str]:
         """Return what the real one does, which is ready."""
@@ -259,7 +269,7 @@ class VirtualRunner:
         """Take as long as the world says, and end as it says, unless somebody wants it to stop."""
         del poll, log
         scheduler, clock = self._sim.scheduler, self._sim.scheduler.clock
-        self._sim.begins(call)
+        self.ahead.begin(call)
         deadline = clock.at + int(timeout * 1000) if timeout is not None else None
         inputs = msgspec.json.decode(call.inputs, type=Inputs)
         if inputs.plot:
@@ -271,13 +281,17 @@ class VirtualRunner:
             stage = AsyncStage if inputs.loop else Stage
             return stage(self._sim, call, desk, halted).play()
         course = self._sim.world.course(call)
+        if course.end not in _LIVES_ON:
+            self.ahead.take_back()  # ends with its process
         ends = clock.at + course.lasts if deadline is None else min(clock.at + course.lasts, deadline)
         if scheduler.wait_for(lambda: bool(self._stop or stop()), (ends - clock.at) / 1000):
             reason = self._stop or stop() or ""
         elif deadline is not None and clock.at >= deadline:
             reason = TIMED_OUT
         else:
+            self.ahead.go_on()
             return self._sim.world.finished(call, course)
+        self.ahead.take_back()
         scheduler.sleep(grace if course.stubborn else 0.1)
         return Stopped(reason, killed=course.stubborn)
 
@@ -335,6 +349,7 @@ def seams(sim: Simulation) -> Iterator[None]:
         (retry, "threading", threads(sim)),
         (batch, "time", time),
         (batch, "_SOME", 2),
+        (batch, "_SHORT", 2),
         (batch, "_MOMENT", 0.0),
         (batch, "threading", threads(sim)),
         (batch, "keeper", Keepers(sim)),

@@ -32,6 +32,7 @@ from reconciler.sweeps.collect import collect
 from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine
 from tests.simulation import ending, faults
+from tests.simulation.ahead import VirtualAhead
 from tests.simulation.checker import Observer, Violation
 from tests.simulation.families import Families
 from tests.simulation.gates import Broker, Gate, Message
@@ -64,6 +65,7 @@ class Simulation:
         faulty: whether anything goes wrong at the moment.
         accepted: paths of the actions clients were told of.
         stages: the parent each actor plays.
+        aheads: the calls that the child of each actor was given before their turn.
     """
 
     def __init__(self, seed: int, size: int | None = None, theme: Theme | None = None) -> None:
@@ -102,6 +104,7 @@ class Simulation:
         self.world = World(self)
         self.families = Families(self)
         self.stages: dict[Actor | None, Parent] = {}
+        self.aheads: dict[Actor | None, VirtualAhead] = {}
         self.accepted: dict[str, int] = {}
         self.start = clock.at
         self.faulty = True

@@ -10,7 +10,6 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import cached_property
 
 import structlog
@@ -34,17 +33,14 @@ from reconciler.children.driving import Driver, Slot
 from reconciler.children.starting_over import start_over
 from reconciler.children.unasked import unasked
 from reconciler.client import Client
-from reconciler.core.current import CurrentAttempt
 from reconciler.core.deadlines import limits_of, running_left
 from reconciler.core.events import prefix_of
 from reconciler.core.redaction import redaction_of, texts_of
-from reconciler.core.spans import launch_context
-from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.function import config_of
-from reconciler.plugins.state import PluginStateManager
 from reconciler.stores.outputs import ActionFiles
 from reconciler.wiring import Engine
 from worker.attempts import runners
+from worker.attempts.calls import call_of, context_of, prepared_call
 from worker.attempts.fitness import CannotRun, cannot, check_fit, check_unfit
 from worker.attempts.heartbeat import Heartbeat
 from worker.attempts.live_log import LiveLog
@@ -53,6 +49,7 @@ from worker.attempts.progress import progress_of
 from worker.attempts.retry import retry_outages
 from worker.attempts.secrets import AttemptSecrets, check_declared, resolve
 from worker.faults import fault_of, storable
+from worker.runner.ahead import CallsAhead
 from worker.runner.runner import (
     Call,
     Ended,
@@ -102,6 +99,7 @@ class Attempt:
         self.taken = False
         self._ended: Ended | None = None
         self._text = b""
+        self._prepared: Call | None = None
         self._secrets = AttemptSecrets({})
         self._live: LiveLog | None = None
         self._made: Desk | None = None
@@ -132,7 +130,7 @@ class Attempt:
         self._began = began = time.monotonic()
         self.beat.begun = True
         try:
-            if self.outcome is None:
+            if self.outcome is None and not self.is_given(runners.runner_of(self.engine).ahead):
                 self._check_fit()
                 self.outcome = self._undeclared()
             if self.outcome is None:
@@ -152,6 +150,13 @@ class Attempt:
             self.outcome = self.fault(error)
         finally:
             self.seconds = time.monotonic() - began
+
+    def prepare(self) -> Call | None:
+        """Prepare its call before its turn. None: that has to wait, because there is something to fetch or to say first."""
+        if self._prepared is None and self.outcome is None and not self.beat.reason():
+            with suppress(Exception):  # its turn tells
+                self._prepared = prepared_call(self.engine, self.record, self._check_fit)
+        return self._prepared
 
     def object(self) -> tuple[str, bytes] | None:
         """Make the object of its outputs, URI and bytes; None when there are none, or they are too large for one object."""
@@ -222,6 +227,10 @@ class Attempt:
         finally:
             self.beat.watch(None)
 
+    def is_given(self, ahead: CallsAhead | None) -> bool:
+        """Tell whether the child was given its call before its turn."""
+        return ahead is not None and self._prepared is not None and self._prepared in ahead
+
     def _undeclared(self) -> AttemptOutcome | None:
         """Return how the call ends if its function cannot be asked for its secrets; None if it gets what it declares.
 
@@ -244,11 +253,13 @@ class Attempt:
         """Run the call; its result is written later."""
         grace = self.engine.settings.abort_grace.total_seconds()
         secrets = self._secrets = resolve(self.record, self.engine.reconciler.secret_manager)
-        context = TaskExecutionContext(self.record, self.engine.reconciler.services, PluginStateManager())
-        if context.call_spec.inputs is not None:
-            call = self._call(self.record, context, secrets)
+        context = context_of(self.engine, self.record)
+        if self._prepared is not None:
+            call = self._prepared
+        elif context.call_spec.inputs is not None:
+            call = call_of(self.engine, context, secrets)
         else:
-            call = retry_outages(lambda: self._call(self.record, context, secrets), self.beat, grace)
+            call = retry_outages(lambda: call_of(self.engine, context, secrets), self.beat, grace)
         written, redaction = bytearray(), redaction_of(self.record)
         runner = runners.runner_of(self.engine)
         secrets = runners.child_secrets().begin(runner, secrets)
@@ -272,30 +283,6 @@ class Attempt:
     def _so_far(self, written: bytes) -> bytes:
         """Return the log so far; nothing more once a child gave redacted texts: the rest is masked at the end."""
         return b"" if self._given() else self._secrets.mask_so_far(written)
-
-    def _call(self, record: TaskAction, context: TaskExecutionContext, secrets: AttemptSecrets) -> Call:
-        now = CurrentAttempt(
-            project=record.id.project,
-            domain=record.id.domain,
-            run=record.id.run,
-            action=record.id.action,
-            attempt=context.attempt_number,
-            launch=self.launch,
-            started=datetime.fromtimestamp(record.attempt.started_at / 1000, UTC),
-            checkpoints=context.files.checkpoint_prefix,
-            previous_checkpoints=context.previous_checkpoint_prefix,
-            carried=record.status.asked_state,
-        )
-        config = config_of(context.shared_template.custom)
-        trace = launch_context(record, self.launch)
-        return Call(
-            function=config.function,
-            inputs=context.read_inputs(),
-            env={**context.environment, **({"TRACEPARENT": trace} if trace else {}), **secrets.env},
-            context=now.to_context(),
-            patience=self.engine.settings.suspend_after.total_seconds(),
-            suspends=config.suspend,
-        )
 
     def _run(self, runner: Runner, call: Call, written: bytearray) -> Ended:
         beat = self.beat

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -29,8 +29,19 @@ from reconciler.core.probe import PROBE, probe
 from reconciler.core.published import LARGEST
 from reconciler.core.signature import too_large
 from worker.runner import spans
+from worker.runner.ahead import receive_call
 from worker.runner.errors import TRACEBACK_LIMIT, cut, describe
-from worker.runner.frames import OVERHEAD, Flags, FrameReader, pack, receive_whole, send_whole
+from worker.runner.frames import (
+    HEADER,
+    OVERHEAD,
+    Flags,
+    FrameReader,
+    number_of,
+    pack,
+    readable,
+    receive_whole,
+    send_whole,
+)
 from worker.runner.kernel import die_with, peak_memory
 from worker.runner.messages import (
     Call,
@@ -41,12 +52,14 @@ from worker.runner.messages import (
     Interrupted,
     Last,
     Raised,
+    Read,
     Ready,
     Returned,
     Suspended,
     ToChild,
     Unfit,
     Unknown,
+    Wrote,
 )
 from worker.runner.pipe import PipeWay, too_large_to_ask
 from worker.runner.projects import set_up_django
@@ -54,7 +67,7 @@ from worker.runner.python import own_decimals
 from worker.runner.registrations import forget_ends
 from worker.runner.surroundings import Surroundings
 
-_DECODER: Final[msgspec.msgpack.Decoder[Hello | Call]] = msgspec.msgpack.Decoder(ToChild)
+_DECODER: Final[msgspec.msgpack.Decoder[Any]] = msgspec.msgpack.Decoder(ToChild)
 _LARGEST_FRAME: Final = (1 << 32) - 1
 """Inputs are the supervisor's to limit."""
 _FORKED: Final = 70
@@ -72,13 +85,15 @@ class AttemptStopped(BaseException):
 class Child:
     """Serves calls. Its main thread runs the functions, so that a signal can interrupt them."""
 
-    def __init__(self, connection: socket.socket, life: int) -> None:
+    def __init__(self, connection: socket.socket, life: int, ahead: socket.socket) -> None:
         self._connection = connection
+        self._ahead: socket.socket | None = ahead
+        self._number = 0
         self._reader = FrameReader(_LARGEST_FRAME)
         self._pid = os.getpid()
         self._in_function = False
         self._stop_asked = False
-        self._surroundings = Surroundings(Flags((connection.fileno(), life)))
+        self._surroundings = Surroundings(Flags((connection.fileno(), life, ahead.fileno())))
         os.register_at_fork(
             before=_hold_back_sigterm, after_in_parent=_let_sigterm_in, after_in_child=self._in_forked_process
         )
@@ -88,6 +103,7 @@ class Child:
         hello = self._receive()
         if not isinstance(hello, Hello):
             return 0
+        self._number = self._reader.number
         registry.register(PROBE, probe)
         try:
             set_up_django()
@@ -109,15 +125,42 @@ class Child:
                 os._exit(_FORKED)
             if isinstance(reply, Returned | Raised | Suspended) and (why := self._spent(hello.memory_limit)):
                 reply = Last(reply, why)
+            if isinstance(reply, Last | Interrupted):
+                self._ahead = None  # it serves no other: what waits is given to the next child
+            elif isinstance(reply, Returned | Raised | Suspended | Unfit) and self._surroundings.wrote():
+                reply = Wrote(reply)
             self._send(reply)
+            if isinstance(reply, Wrote) and not self._is_read():
+                break
         return 0
 
     def _next_call(self) -> Call | None:
-        """Wait for the next call. What was sent to a call that has just ended is ignored."""
-        while (message := self._receive()) is not None:
+        """Wait for the next call; None when there will be none. What was sent to a call that has just ended is ignored."""
+        while True:
+            if self._ahead is not None:
+                try:
+                    frame = receive_call(self._ahead)
+                except OSError:  # a function has closed it
+                    return None
+                if frame is not None:
+                    self._number = number_of(frame)
+                    call: Call = _DECODER.decode(memoryview(frame)[HEADER:])
+                    return call
+                if not readable((self._connection, self._ahead)):
+                    continue
+            message = self._receive()
+            if message is None:
+                return None
             if isinstance(message, Call):
+                self._number = self._reader.number
                 return message
-        return None
+
+    def _is_read(self) -> bool:
+        """Wait until what the last call has written is read. False: the supervisor has gone."""
+        while (message := self._receive()) is not None:
+            if isinstance(message, Read):
+                return True
+        return False
 
     def _spent(self, memory_limit: int) -> str:
         """Say why this process cannot serve another call; empty when it can."""
@@ -136,7 +179,7 @@ class Child:
         attempt = CurrentAttempt.from_context(call.context) if call.context else None
         parent = None
         if attempt is not None:
-            way = PipeWay(self._connection, self._reader, _DECODER, result_limit + OVERHEAD)
+            way = PipeWay(self._connection, self._reader, _DECODER, self._number, result_limit + OVERHEAD)
             parent = Parent(
                 attempt, way, registered.signature, patience=call.patience, suspends=call.suspends
             )
@@ -192,21 +235,23 @@ class Child:
     def _in_forked_process(self) -> None:
         """Give a process that the user forks to the user: it does not have our socket, and SIGTERM ends it."""
         self._connection.close()
+        if self._ahead is not None:
+            self._ahead.close()
         forget_ends()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _let_sigterm_in()
 
-    def _receive(self) -> Hello | Call | None:
+    def _receive(self) -> ToChild | None:
         """Receive the next message; None when the supervisor has closed the socket."""
         try:
             frame = receive_whole(self._reader, self._connection)
         except (EOFError, OSError):
             return None
-        message: Hello | Call = _DECODER.decode(frame)
+        message: ToChild = _DECODER.decode(frame)
         return message
 
     def _send(self, message: FromChild) -> None:
-        send_whole(self._connection, pack(message, self._reader.number))
+        send_whole(self._connection, pack(message, self._number))
 
 
 def _suspended(
@@ -231,14 +276,15 @@ def _let_sigterm_in() -> None:
 
 
 def main() -> NoReturn:
-    """Run as the process that `ChildProcess` starts: `sys.argv` ends with the numbers of two descriptors.
+    """Run as the process that `ChildProcess` starts: `sys.argv` ends with the numbers of three descriptors.
 
-    The first is our end of the conversation; the second, a pipe, closes when the supervisor dies.
+    The first is our end of the conversation; the second, a pipe, closes when the supervisor dies; the third brings calls
+    before their turn.
     """
-    control, life = (int(text) for text in sys.argv[-2:])
+    control, life, ahead = descriptors = [int(text) for text in sys.argv[1:]]
     sys.argv[1:] = []
-    for descriptor in (control, life):
+    for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
     die_with(life)
     faulthandler.enable()
-    sys.exit(Child(socket.socket(fileno=control), life).serve())
+    sys.exit(Child(socket.socket(fileno=control), life, socket.socket(fileno=ahead)).serve())

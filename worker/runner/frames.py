@@ -32,6 +32,11 @@ def pack(message: ToChild | FromChild, number: int) -> bytearray:
     return frame
 
 
+def number_of(frame: bytes) -> int:
+    """Return the number of the call that a whole frame belongs to."""
+    return int.from_bytes(frame[_LENGTH:HEADER], "little")
+
+
 def send_whole(connection: socket.socket, frame: bytearray) -> None:
     """Send a frame, also when somebody has made the socket non-blocking or given it a time limit.
 
@@ -63,6 +68,14 @@ def receive_whole(reader: FrameReader, connection: socket.socket) -> bytearray:
         else:
             if frame is not None:
                 return frame
+
+
+def readable(connections: Sequence[socket.socket]) -> bool:
+    """Wait until there is something to read; tell whether that is so with the first one."""
+    watch = select.poll()
+    for connection in connections:
+        watch.register(connection, select.POLLIN)
+    return connections[0].fileno() in dict(watch.poll())
 
 
 def _wait(connection: socket.socket, event: int) -> None:

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -46,6 +47,11 @@ def die_with(life: int) -> None:
     poll.register(life, 0)
     if poll.poll(0):  # it closed before the kernel was asked
         os.killpg(0, signal.SIGKILL)
+
+
+def unread(pipe: int) -> int:
+    """Count the bytes that wait in a pipe; asked of its writing end, systems other than Linux may always say 0."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def adopt_orphans() -> None:

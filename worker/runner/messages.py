@@ -181,6 +181,16 @@ class Last(msgspec.Struct, frozen=True, tag=True):
     why: str
 
 
-ToChild = Hello | Call | Answer
+class Wrote(msgspec.Struct, frozen=True, tag=True):
+    """The end of a call that has written what nobody has read yet: the child takes no further call until it is `Read`."""
+
+    reply: Returned | Raised | Suspended | Unfit
+
+
+class Read(msgspec.Struct, frozen=True, tag=True):
+    """All that a call had written is read: what comes now belongs to the next one."""
+
+
+ToChild = Hello | Call | Answer | Read
 Reply = Importing | Ready | Failed | Interrupted | Returned | Raised | Suspended | Unfit | Unknown | Last
-FromChild = Reply | Request
+FromChild = Reply | Request | Wrote

@@ -28,6 +28,7 @@ class PipeWay:
         connection: to the supervisor.
         reader: of its frames, with what has come of the next one.
         decoder: of its messages.
+        number: of the call.
         largest: most bytes of a request.
     """
 
@@ -38,8 +39,10 @@ class PipeWay:
         connection: socket.socket,
         reader: FrameReader,
         decoder: msgspec.msgpack.Decoder[Any],
+        number: int,
         largest: int,
     ) -> None:
+        self._number = number
         self._largest = largest
         self._connection = connection
         self._reader = reader
@@ -56,7 +59,7 @@ class PipeWay:
         Raises:
             InvalidSpec: it is larger than the supervisor takes; nothing was sent.
         """
-        frame = pack(request, self._reader.number)
+        frame = pack(request, self._number)
         if len(frame) > self._largest:
             raise InvalidSpec(too_large_to_ask(len(frame), self._largest))
         send_whole(self._connection, frame)
@@ -69,7 +72,11 @@ class PipeWay:
         """
         found: list[Answer] = []
         while self._readable(0 if found else seconds):
-            found.append(self._decoder.decode(receive_whole(self._reader, self._connection)))
+            frame = receive_whole(self._reader, self._connection)
+            if (
+                self._reader.number == self._number
+            ):  # else an answer to the call before, which did not wait for it
+                found.append(self._decoder.decode(frame))
         return found
 
     def _readable(self, seconds: float) -> bool:

@@ -7,7 +7,6 @@ refuses to start processes inside the daemonic processes of a prefork pool.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -16,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
@@ -26,10 +24,12 @@ from typing import ClassVar, Final
 import msgspec
 
 from worker.import_path import import_path
+from worker.runner.ahead import CallsAhead
+from worker.runner.deaths import EXITED, KILLED, NONSENSE, OUT_OF_MEMORY
 from worker.runner.frames import OVERHEAD, FrameReader, pack
-from worker.runner.kernel import OomCounter, adopt_orphans, descendants, kill_all, marked
+from worker.runner.kernel import OomCounter, adopt_orphans, descendants, kill_all, marked, unread
 from worker.runner.log import CappedLog
-from worker.runner.messages import Died, FromChild, Hello, ToChild
+from worker.runner.messages import Call, Died, FromChild, Hello, Read, ToChild, Wrote
 
 MARK: Final = "_CHILD_OF_RUNNER"
 """Environment variable by which processes are found that a dead child has left behind."""
@@ -84,6 +84,7 @@ class ChildProcess:
     Attributes:
         gone: it has ended, or cannot be talked to any more.
         untaken: it had ended before it took up the call it was sent: what made it end was not that call.
+        ahead: the calls it was given before their turn.
     """
 
     def __init__(self, hello: Hello, environment: Mapping[str, str], wake: int) -> None:
@@ -124,7 +125,9 @@ class ChildProcess:
             self._open.callback(os.close, self._output)
             theirs.callback(os.close, output)
             os.set_blocking(self._output, False)
-            descriptors = (control.fileno(), life)
+            self.ahead = CallsAhead()
+            self._open.callback(self.ahead.close)
+            descriptors = (control.fileno(), life, self.ahead.theirs.fileno())
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
                 [sys.executable, "-P", "-c", _BOOT, *map(str, descriptors), json.dumps(import_path()), _ROOT],
                 stdin=subprocess.DEVNULL,
@@ -167,6 +170,10 @@ class ChildProcess:
             return self._process.poll() is not None
         return bool(self._end.poll(0))
 
+    def serves(self) -> bool:
+        """Tell whether it lives, or has been given something of which its death has yet to be told."""
+        return len(self.ahead) > 0 or not self.has_ended()
+
     def send(self, message: ToChild) -> None:
         """Send a message. What the socket does not take at once is sent by the following `step`s."""
         self._number = secrets.randbits(64)
@@ -184,9 +191,19 @@ class ChildProcess:
         )
         self._flush()
 
+    def begin_given(self, call: Call) -> bool:
+        """Turn to a call that was given before; False: it was not, and is to be sent."""
+        if (number := self.ahead.begin(call)) is None:
+            return False
+        self._number = number
+        self.untaken = self._answered = False
+        if not self.has_ended():  # else it may have run out of memory in this very call
+            self._oom_kills = self._oom_counter.read()
+        return True
+
     def begin_call(self) -> None:
         """Drop output that no call has caused, and note how many processes have run out of memory so far."""
-        if self._startup_output is not None or _holds(self._output):
+        if self._startup_output is not None or unread(self._output):
             self._read_output(None)
         self._startup_output = None
         self._oom_kills = self._oom_counter.read()
@@ -206,8 +223,13 @@ class ChildProcess:
         if self._unsent:
             self._flush()
         message = self._receive() if ended or self._control.fileno() in ready else None
-        if ended or self._output in ready or (message is not None and _holds(self._output)):
-            self._read_output(None if self.untaken else log)
+        if isinstance(message, Wrote):
+            self._read_output(log)
+            self.answer([Read()])
+            message = message.reply
+        elif message is None and (ended or self._output in ready):
+            # not with a message: it may be the end of this call, and what waits be written by the next one already
+            self._read_output(None if self.untaken else log, at_once=not ended)
         self.gone = self.gone or ended
         return message
 
@@ -257,15 +279,15 @@ class ChildProcess:
         out_of_memory = self._oom_counter.read() > self._oom_kills
         returncode = self.end(log)
         if talked_nonsense or returncode is None:
-            return Died(None, None, oom=False, message=_NONSENSE)
+            return Died(None, None, oom=False, message=NONSENSE)
         if returncode >= 0:
             return Died(
-                None, returncode, oom=False, message=f"{_EXITED.format(returncode)}{self._last_words()}"
+                None, returncode, oom=False, message=f"{EXITED.format(returncode)}{self._last_words()}"
             )
         number = -returncode
         if number == signal.SIGKILL and out_of_memory:
-            return Died(number, None, oom=True, message=_OUT_OF_MEMORY)
-        text = _KILLED.format(signal.Signals(number).name if number in _SIGNALS else number)
+            return Died(number, None, oom=True, message=OUT_OF_MEMORY)
+        text = KILLED.format(signal.Signals(number).name if number in _SIGNALS else number)
         return Died(number, None, oom=False, message=text + self._last_words())
 
     def _process_lives(self) -> bool:
@@ -312,11 +334,16 @@ class ChildProcess:
             return None
         return message
 
-    def _read_output(self, log: CappedLog | None) -> None:
-        """Take what is in the pipe; the rest of a writer that never pauses is left for the next time."""
+    def _read_output(self, log: CappedLog | None, *, at_once: bool = False) -> None:
+        """Take what is in the pipe; the rest of a writer that never pauses is left for the next time.
+
+        Args:
+            log: takes it.
+            at_once: take only what is there now. Once the pipe is empty the call in hand may end, and the next one write.
+        """
         with suppress(BlockingIOError):
-            for _ in range(_DRAIN_CHUNKS):
-                data = os.read(self._output, _CHUNK)
+            for _ in range(1 if at_once else _DRAIN_CHUNKS):
+                data = os.read(self._output, max(1, unread(self._output)) if at_once else _CHUNK)
                 if not data:  # all writers have ended: from now on it would be readable for ever
                     with suppress(KeyError):
                         self._poll.unregister(self._output)
@@ -334,22 +361,4 @@ def _reap(pids: Iterable[int]) -> None:
             os.waitpid(pid, os.WNOHANG)
 
 
-def _holds(pipe: int) -> bool:
-    """Tell whether a pipe holds anything to read; its end does not count."""
-    return fcntl.ioctl(pipe, termios.FIONREAD, _NO_BYTES) != _NO_BYTES
-
-
-_NO_BYTES: Final = bytes(4)
 _SIGNALS: Final = {int(known) for known in signal.Signals}
-_EXITED: Final = (
-    "The process of the function ended with status {} before the function returned (os._exit, or C code)."
-)
-_KILLED: Final = "The process of the function was killed by {}. The end of its log may show where."
-_OUT_OF_MEMORY: Final = (
-    "The process of the function was killed by the kernel: out of memory. Give the worker more memory, let "
-    "it run fewer attempts at once, or let the function hold less at a time."
-)
-_NONSENSE: Final = (
-    "The process of the function broke off the conversation with its worker and was killed. The function "
-    "must not close or write to file descriptors it did not open."
-)

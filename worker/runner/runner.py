@@ -9,7 +9,6 @@ any other.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +17,14 @@ from types import TracebackType
 from typing import Final, Self
 
 import msgspec
-import structlog
 
 from reconciler.api.errors import InvalidSettings
 from reconciler.api.template import SecretRef
 from reconciler.core.functions import Needs
+from worker.runner.ahead import CallsAhead
 from worker.runner.asking import Asking, MakeDesk
 from worker.runner.conversation import NOT_SUSPENDED, converse, wait
+from worker.runner.deaths import ENDED_EARLY, ENDED_IDLE, FOREIGN_SIGTERM, SLOW_START, tell_replaced
 from worker.runner.log import SMALLEST_LIMIT, CappedLog, Sink
 from worker.runner.messages import (
     Call,
@@ -48,8 +48,6 @@ from worker.runner.messages import (
 from worker.runner.process import ChildProcess
 from worker.runner.stop import StopAsked, StopRequests, StopWatch
 
-log = structlog.get_logger(__name__)
-
 __all__ = [
     "TIMED_OUT", "Call", "Died", "Ended", "NotStarted", "Raised", "Returned", "Runner", "Stopped", "Suspended", "Unfit",
     "Unknown",
@@ -58,6 +56,8 @@ __all__ = [
 TIMED_OUT: Final = "timed out"
 """Reason of a call that took longer than its timeout."""
 
+_CHILDREN: Final = 3
+"""How many may end before they take up a call: what made them end can lie in the modules, too."""
 _LEAVE_TIME: Final = 1.0
 """Seconds an idle child has for what it registered with `atexit`."""
 
@@ -145,7 +145,7 @@ class Runner:
         with self._one_call:
             self._check_open()
             known, child = self._functions, self._child
-            if known is not None and child is not None and not child.has_ended() and stop() is None:
+            if known is not None and child is not None and child.serves() and stop() is None:
                 return known  # nothing to wait for: asked before each call
             watch = self._begin(stop, poll)
             try:
@@ -226,7 +226,7 @@ class Runner:
                 for _ in range(_CHILDREN):
                     if (ended := self._run(call, watch, asking, timeout, grace, file)) is not None:
                         return ended
-                return NotStarted(_ENDED_IDLE)
+                return NotStarted(ENDED_IDLE)
             except BaseException:
                 self._kill(file)
                 raise
@@ -242,6 +242,12 @@ class Runner:
             Whether a call was running. If not, nothing happens, also not to the next call.
         """
         return self._requests.request(reason)
+
+    @property
+    def ahead(self) -> CallsAhead | None:
+        """The calls its child was given before their turn; None when that is not possible now."""
+        child = self._child if self._functions is not None else None
+        return child.ahead if child is not None and child.serves() else None
 
     def renew(self) -> None:
         """Let another child serve the next call, if there is a child."""
@@ -272,20 +278,18 @@ class Runner:
     ) -> Ended | None:
         """Run it in the child; None: that had ended before it took up the call, and another one is being started."""
         try:
-            watch.check()
-            child = self._ready_child(watch)
+            child = self._child_with(call, watch)
         except StopAsked as asked:
             return Stopped(asked.reason, killed=False)
         if isinstance(child, NotStarted):
             return child
-        child.begin_call()
-        child.send(call)
         try:
+            watch.check()
             reply = converse(child, watch, asking, timeout, grace, log)
         except StopAsked as asked:
             return self._stop(child, asked.reason, watch, grace, log)
         if isinstance(reply, Last):
-            _tell_replaced(child.pid, reply.why)
+            tell_replaced(child.pid, reply.why)
             self._replace(log)
             reply = reply.reply
         if isinstance(reply, Suspended):
@@ -299,13 +303,28 @@ class Runner:
         self._replace(log if died is not None else None)
         return died
 
+    def _child_with(self, call: Call, watch: StopWatch) -> ChildProcess | NotStarted:
+        """Return the child that has a call: it was given it before, or is sent it now.
+
+        Raises:
+            StopAsked: there is a reason to stop.
+        """
+        if self._child is not None and self._child.begin_given(call):
+            return self._child
+        watch.check()
+        child = self._ready_child(watch)
+        if not isinstance(child, NotStarted):
+            child.begin_call()
+            child.send(call)
+        return child
+
     @staticmethod
     def _death(child: ChildProcess, reply: Reply | None, log: CappedLog) -> Died | None:
         """Say how it ended in the call; None: it had ended before it took it up."""
-        if child.untaken:
-            _tell_replaced(child.pid, "it ended before it took up a call")
+        if child.untaken or child.ahead.take_back_all():
+            tell_replaced(child.pid, "it ended before it took up a call")
             return None
-        return _FOREIGN_SIGTERM if isinstance(reply, Interrupted) else child.post_mortem(log)
+        return FOREIGN_SIGTERM if isinstance(reply, Interrupted) else child.post_mortem(log)
 
     def _stop(
         self, child: ChildProcess, reason: str, watch: StopWatch, grace: float, log: CappedLog
@@ -316,6 +335,11 @@ class Runner:
         the user half changed, or a lock locked.
         """
         watch.silence()
+        if child.ahead.take_back_all():  # not begun
+            return Stopped(reason, killed=False)
+        if len(child.ahead):  # the next one has begun, so this one has ended
+            wait(child, watch, grace, log)
+            return Stopped(reason, killed=False)
         child.ask_to_stop()
         reply = wait(child, watch, grace, log)
         self._replace(log)
@@ -346,9 +370,9 @@ class Runner:
         if isinstance(reply, Failed):
             why, trace = reply.message, reply.traceback
         elif reply is None and not child.gone:
-            why = _SLOW_START.format(f" with importing {module!r}" if module else "", self._start_timeout)
+            why = SLOW_START.format(f" with importing {module!r}" if module else "", self._start_timeout)
         else:
-            why = _ENDED_EARLY.format(repr(module)) if module else ""
+            why = ENDED_EARLY.format(repr(module)) if module else ""
             why += child.post_mortem(None).message
         self._kill(None)  # not replaced at once: it would fail again
         return NotStarted(why, trace)
@@ -371,26 +395,3 @@ class Runner:
         child, self._child = self._child, None
         if child is not None:
             child.end(log)
-
-
-def _tell_replaced(pid: int, why: str) -> None:
-    log.info("attempt.child_replaced", pid=pid, why=why)
-
-
-_FOREIGN_SIGTERM: Final = Died(
-    int(signal.SIGTERM),
-    None,
-    oom=False,
-    message="The function was ended by a SIGTERM that did not come from its worker.",
-)
-_CHILDREN: Final = 3
-"""How many may end before they take up a call: what made them end can lie in the modules, too."""
-_ENDED_IDLE: Final = "The process of the function ended again and again before it took up the call."
-_SLOW_START: Final = (
-    "The process of the function was not ready{} after {:g} s: move slow work from the top level of the modules "
-    "in RECONCILER_IMPORTS into the functions, or raise RECONCILER_IMPORT_TIMEOUT."
-)
-_ENDED_EARLY: Final = (
-    "The process of the function ended while it imported {}: correct that module, or the list in "
-    "RECONCILER_IMPORTS. "
-)

@@ -20,7 +20,7 @@ from worker.runner.bodies import Bodies
 from worker.runner.environment import Environment
 from worker.runner.garbage import Garbage
 from worker.runner.helpers import Helpers
-from worker.runner.kernel import adopt_orphans, descendants, kill_all, libc
+from worker.runner.kernel import LINUX, adopt_orphans, descendants, kill_all, libc, unread
 from worker.runner.limits import Limits
 from worker.runner.loggers import Loggers
 from worker.runner.loops import Loops
@@ -120,6 +120,10 @@ class Surroundings:
                     self.spent = self._clean_up()
                 except BaseException as error:  # noqa: BLE001  # a handler of the user, a limit that is too low
                     self.spent = f"cleaning up behind the function failed ({type(error).__name__}: {error})"
+
+    def wrote(self) -> bool:
+        """Tell whether something that calls have written has not been read yet; what a system cannot tell may be so."""
+        return not LINUX or unread(self._output) > 0
 
     def _clean_up(self) -> str:
         """Stop what may fire or forbid, then end what acts, then write all remaining output to this log."""
