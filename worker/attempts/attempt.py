@@ -130,7 +130,7 @@ class Attempt:
         self._began = began = time.monotonic()
         self.beat.begun = True
         try:
-            if self.outcome is None and not self.is_given(runners.runner_of(self.engine).ahead):
+            if self.outcome is None and not self.is_given(self._runner.ahead):
                 self._check_fit()
                 self.outcome = self._undeclared()
             if self.outcome is None:
@@ -214,16 +214,20 @@ class Attempt:
         return fault_of(error, self.owner, self._secrets.mask_text(str(error)))
 
     @cached_property
+    def _runner(self) -> Runner:
+        """The runner of the thread in which its call is prepared and made."""
+        return runners.runner_of(self.engine)
+
+    @cached_property
     def _files(self) -> ActionFiles:
         return ActionFiles(
             self.engine.blobs, prefix_of(self.record), limit=self.engine.settings.max_object_size
         )
 
     def _check_fit(self) -> None:
-        runner = runners.runner_of(self.engine)
-        self.beat.watch(runner)
+        self.beat.watch(self._runner)
         try:
-            check_fit(self.engine, runner, self.record, self.beat)
+            check_fit(self.engine, self._runner, self.record, self.beat)
         finally:
             self.beat.watch(None)
 
@@ -241,7 +245,7 @@ class Attempt:
         if template is None or not template.secrets:
             return None
         function = config_of(template.custom).function
-        declared = runners.runner_of(self.engine).secrets_of(function, stop=self.beat.reason, poll=1.0)
+        declared = self._runner.secrets_of(function, stop=self.beat.reason, poll=1.0)
         if isinstance(declared, NotStarted | Unknown):
             raise cannot(declared)
         if isinstance(declared, Stopped):
@@ -253,15 +257,15 @@ class Attempt:
         """Run the call; its result is written later."""
         grace = self.engine.settings.abort_grace.total_seconds()
         secrets = self._secrets = resolve(self.record, self.engine.reconciler.secret_manager)
-        context = context_of(self.engine, self.record)
-        if self._prepared is not None:
-            call = self._prepared
-        elif context.call_spec.inputs is not None:
-            call = call_of(self.engine, context, secrets)
-        else:
-            call = retry_outages(lambda: call_of(self.engine, context, secrets), self.beat, grace)
+        call = self._prepared
+        if call is None:
+            context = context_of(self.engine, self.record)
+            if context.call_spec.inputs is not None:
+                call = call_of(self.engine, context, secrets)
+            else:
+                call = retry_outages(lambda: call_of(self.engine, context, secrets), self.beat, grace)
         written, redaction = bytearray(), redaction_of(self.record)
-        runner = runners.runner_of(self.engine)
+        runner = self._runner
         secrets = runners.child_secrets().begin(runner, secrets)
         self._secrets = secrets = secrets.with_texts(texts_of(redaction, call.inputs))
         live = self._live = LiveLog(lambda: self._so_far(bytes(written)), self._files.write_log)

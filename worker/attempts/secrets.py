@@ -34,6 +34,9 @@ _CUTS = (b"\n[... cut ...]\n", b"\n[cut: the log was longer than ")
 """What the runner writes where it left something out; a secret may have been cut in two there."""
 
 
+_NONE: frozenset[bytes] = frozenset()
+
+
 class AttemptSecrets:
     """Values by environment variable. Never printed.
 
@@ -47,8 +50,9 @@ class AttemptSecrets:
     ) -> None:
         """Take this attempt's values, the `forms` of those its process had `earlier`, and other texts to mask."""
         self.env = env
-        self.forms = frozenset(form for value in (*env.values(), *texts) for form in _forms(value))
-        self._forms = sorted(self.forms | earlier, key=len, reverse=True)
+        values = (*env.values(), *texts)
+        self.forms = frozenset(form for value in values for form in _forms(value)) if values else _NONE
+        self._forms = sorted(self.forms | earlier, key=len, reverse=True) if values or earlier else []
 
     def with_texts(self, texts: Iterable[str]) -> AttemptSecrets:
         """Add other texts to mask in this call alone: those of redacted values."""
