@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import decimal
 import logging
 import os
@@ -9,15 +10,19 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from worker.runner.bodies import Bodies
+from worker.runner.chance import Chance
 from worker.runner.environment import Environment, _variables
 from worker.runner.loggers import Loggers
 from worker.runner.python import Modules
 from worker.runner.signals import Signals
+from worker.runner.threads import Threads
 
 _NAMES = ("PUT_BACK_A", "PUT_BACK_B", "PUT_BACK_C", "PUT_BACK_D")
 
@@ -147,6 +152,54 @@ def test_memory_tells_what_waits_in_a_stream_and_what_was_set() -> None:
             assert bodies.changed()
             bodies.settle()
             assert not bodies.changed()
+
+
+def _draw() -> None:
+    random.random()
+
+
+def _isolate() -> None:
+    state = random.getstate()
+    random.random()
+    random.setstate(state)
+
+
+def _seed() -> None:
+    random.seed(7)
+
+
+@pytest.mark.parametrize("use", [_draw, _isolate, _seed, random.getstate, lambda: copy.copy(random._inst)])
+def test_no_call_can_know_the_random_numbers_of_the_next(use: Callable[[], object]) -> None:
+    """Whatever a call did with the generator that all share, the next one begins elsewhere; copies are ordinary ones."""
+    kind = type(random._inst)
+    try:
+        chance = Chance()
+        chance.restore()
+        for _ in range(2):
+            state = random.getstate()
+            random._inst.noticed = False  # that was not the call
+            use()
+            chance.restore()
+            known = random.Random()
+            known.setstate(state)
+            assert random.random() != known.random()
+            assert type(copy.copy(random._inst)) is random.Random
+    finally:
+        random._inst.__class__ = kind
+
+
+def test_a_thread_is_seen_whatever_a_call_did_to_the_look_at_threads() -> None:
+    """The descriptor by which threads are counted can be closed, and its number be that of another file."""
+    threads, end = Threads(), threading.Event()
+    thread = threading.Thread(target=end.wait, daemon=True)
+    thread.start()
+    try:
+        seen = Path("/proc/self/task").stat().st_nlink
+        for spoil in (int, os.close, lambda number: os.dup2(1, number), int):
+            spoil(threads._tasks[0])
+            assert threads._thread_count() == seen
+    finally:
+        end.set()
 
 
 def test_what_is_written_in_python_always_counts_as_changed() -> None:

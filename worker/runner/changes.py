@@ -114,6 +114,15 @@ def detector() -> Changes | None:
     return make() if _works(make()) else None
 
 
+def version(names: dict[str, Any]) -> memoryview | None:
+    """Return the number, in a list of one, that Python 3.11 keeps of a dictionary; None in another Python."""
+    if not is_plain_python() or sys.version_info >= _WATCHED_ALL or not _works(Versions()):
+        return None
+    return (
+        memoryview((ctypes.c_char * _VERSION_SIZE).from_address(id(names) + _VERSION_AT)).cast("B").cast("Q")
+    )
+
+
 def own_dictionary(each: object) -> dict[str, Any]:
     """Give an object a dictionary of its own, in which changes are told: Python 3.13 tells nobody of other attributes."""
     own = dict(vars(each))

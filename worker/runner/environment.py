@@ -19,9 +19,9 @@ from worker.runner.kernel import libc
 _POINTER: Final = ctypes.sizeof(ctypes.c_void_p)
 _BLOCK: Final = ctypes.c_void_p.in_dll(libc, "environ")
 _ZONE: Final = (
-    (ctypes.c_char * (2 * _POINTER)).in_dll(libc, "tzname"),
-    ctypes.c_long.in_dll(libc, "timezone"),
-    ctypes.c_int.in_dll(libc, "daylight"),
+    memoryview((ctypes.c_char * (2 * _POINTER)).in_dll(libc, "tzname")).cast("B"),
+    memoryview(ctypes.c_long.in_dll(libc, "timezone")).cast("B"),
+    memoryview(ctypes.c_int.in_dll(libc, "daylight")).cast("B"),
 )
 """The time zone of C. The names in `time` say nothing about it: they are put back with those of all modules."""
 
@@ -98,13 +98,13 @@ class Environment:
         )
 
     def _go_back(self) -> None:
+        try:
+            if os.getcwd() == self._path:  # noqa: PTH109  # see __init__
+                return
+        except OSError:  # it has been removed, or is out of reach
+            pass
         with suppress(OSError):  # the folder may have been removed; then there is nothing to go back to
-            try:
-                moved = os.getcwd() != self._path  # noqa: PTH109  # see __init__
-            except FileNotFoundError:
-                moved = True
-            if moved:
-                os.chdir(self._folder)
+            os.chdir(self._folder)
 
 
 def _of_python(variables: Any) -> dict[bytes, bytes]:  # noqa: ANN401  # what it wraps has no public name
@@ -135,5 +135,4 @@ def _variables() -> dict[bytes, bytes]:
 
 
 def _zone() -> tuple[object, ...]:
-    names, offset, has_summer = _ZONE
-    return time.tzname, time.timezone, names.raw, offset.value, has_summer.value
+    return time.tzname, time.timezone, b"".join(_ZONE)

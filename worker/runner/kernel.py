@@ -57,7 +57,7 @@ def unread(pipe: int) -> int:
 def adopt_orphans() -> None:
     """Become the parent of descendants that lose theirs, also of daemons (without Linux: no effect)."""
     if LINUX:
-        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        quick.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def close_doors() -> None:

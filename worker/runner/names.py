@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from worker.runner.changes import detector, own_dictionary
+from worker.runner.changes import detector, own_dictionary, version
 
 _LIVE: Final = ("importlib", "encodings", "multiprocessing", "concurrent", "ctypes", "__main__")
 """Packages whose names say how things stand: loops, pools, processes, which are looked after elsewhere. Functions count."""
@@ -71,11 +71,18 @@ class Builtins:
     def __init__(self) -> None:
         self._names = vars(builtins)
         self._kept = self._names.copy()
+        self._version = version(self._names)
+        self._seen = -1
 
     def restore(self) -> None:
         """Put back what differs, using nothing that a call can have replaced. Added names are removed with the others."""
+        if self._version is not None:
+            if self._version[0] == self._seen:
+                return
+            self._seen = self._version[0]
         if self._names != self._kept:
             self._names.update(self._kept)
+            self._seen = -1
 
 
 class Watched:

@@ -6,7 +6,6 @@ import codecs
 import decimal
 import gc
 import locale
-import random
 import socket
 import sys
 import threading
@@ -94,15 +93,11 @@ class Settings:
         self._kept = _read()
 
     def restore(self) -> str:
-        """Put back what differs, and make random numbers random again. Returns nothing: all can be restored."""
+        """Put back what differs. Returns nothing: all of it can be restored."""
         if (found := _read()) != self._kept:
             for name, now, kept in zip(_GETTERS, found, self._kept, strict=True):
                 if now != kept:
                     _SETTERS[name](kept)
-        random.seed(_SEEDS.getrandbits(256))  # less than looking whether the call has set one
-        seed = getattr(sys.modules.get("numpy.random"), "seed", None)
-        if seed is not None:
-            seed()
         return ""
 
 
@@ -236,7 +231,6 @@ def _set_perf(on: bool) -> None:  # noqa: FBT001  # what was read, to be set aga
     python.activate_stack_trampoline("perf") if on else python.deactivate_stack_trampoline()
 
 
-_SEEDS: Final = random.Random()  # noqa: S311  # as unforeseeable as the random numbers of a fresh process
 _CODEC_ERRORS: Final = (
     *("strict", "ignore", "replace", "backslashreplace", "surrogateescape", "surrogatepass"),
     *("xmlcharrefreplace", "namereplace"),

@@ -9,18 +9,19 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from io import TextIOWrapper
 from time import gmtime, monotonic, sleep
 from typing import Any, Final, Protocol, TextIO
 
 from worker.runner.arithmetic import Arithmetic
 from worker.runner.bodies import Bodies
+from worker.runner.chance import Chance
 from worker.runner.environment import Environment
 from worker.runner.garbage import Garbage
 from worker.runner.helpers import Helpers
-from worker.runner.kernel import LINUX, adopt_orphans, descendants, kill_all, libc, unread
+from worker.runner.kernel import LINUX, adopt_orphans, descendants, kill_all, libc, quick, unread
 from worker.runner.limits import Limits
 from worker.runner.loggers import Loggers
 from worker.runner.loops import Loops
@@ -83,8 +84,10 @@ class Surroundings:
         self._input = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._output = os.dup(1)
         self._streams: dict[int, TextIOWrapper] = {}
-        self._own: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._methods: list[dict[str, Any]] = []  # what was put into each stream; as a rule nothing
+        self._kept_methods: list[dict[str, Any]] = []
         self._written = self._read = Bodies()
+        self._around = _Around(self._leave)
         self._handler = logging.StreamHandler()
         formatter = logging.Formatter(_LOG_FORMAT, _TIME_FORMAT)
         formatter.converter = gmtime
@@ -104,22 +107,21 @@ class Surroundings:
         self.loops = Loops()
         kernel: tuple[Kept, ...] = (Signals(), Limits(), *self._also)
         self._first: tuple[Kept, ...] = (Arithmetic(), self._modules, Tracers(), registrations, *kernel)
-        self._last: tuple[Kept, ...] = (self._environment, Settings(), Loggers())
+        self._last: tuple[Kept, ...] = (self._environment, Settings(), Chance(), Loggers())
         self._threads = Threads()
         self._garbage = Garbage()
 
-    @contextmanager
-    def around_call(self, env: Mapping[str, str]) -> Iterator[None]:
+    def around_call(self, env: Mapping[str, str]) -> AbstractContextManager[None]:
         """Give a call its environment, and clean up after it."""
         self._environment.enter(env)
-        try:
-            yield
-        finally:
-            if os.getpid() == self._pid:  # not in a process that the function has forked
-                try:
-                    self.spent = self._clean_up()
-                except BaseException as error:  # noqa: BLE001  # a handler of the user, a limit that is too low
-                    self.spent = f"cleaning up behind the function failed ({type(error).__name__}: {error})"
+        return self._around
+
+    def _leave(self) -> None:
+        if os.getpid() == self._pid:  # not in a process that the function has forked
+            try:
+                self.spent = self._clean_up()
+            except BaseException as error:  # noqa: BLE001  # a handler of the user, a limit that is too low
+                self.spent = f"cleaning up behind the function failed ({type(error).__name__}: {error})"
 
     def wrote(self) -> bool:
         """Tell whether something that calls have written has not been read yet; what a system cannot tell may be so."""
@@ -129,8 +131,8 @@ class Surroundings:
         """Stop what may fire or forbid, then end what acts, then write all remaining output to this log."""
         self._builtins.restore()  # all that follows is written with them
         given = (sys.stdout, sys.stderr)
-        for names, kept in self._own:
-            if names != kept:  # a method of a stream was replaced
+        if self._methods != self._kept_methods:
+            for names, kept in zip(self._methods, self._kept_methods, strict=True):
                 names.clear()
                 names.update(kept)
         why = self._calm()
@@ -147,7 +149,8 @@ class Surroundings:
 
     def _calm(self) -> list[str]:
         why = [kept.restore() for kept in self._first]
-        return [*why, self.loops.restore(), self._end_processes(), self._threads.restore()]
+        why += self.loops.restore(), self._end_processes(), self._threads.restore()
+        return why
 
     def _set_streams(self) -> None:
         """Point the standard streams where they pointed before, whatever a call did to them."""
@@ -166,9 +169,11 @@ class Surroundings:
                 )  # else what a call writes there waits in a buffer until a later one
                 self._adopt(name)
                 self._adopt(f"__{name}__")
-                self._own += [(vars(part), dict(vars(part))) for part in _parts(stream)]
+                self._methods += map(vars, _parts(stream))
+                self._kept_methods += [dict(vars(part)) for part in _parts(stream)]
                 self._written = Bodies(*(part for each in self._streams.values() for part in _parts(each)))
-            setattr(sys, name, stream)
+            if getattr(sys, name) is not stream:
+                setattr(sys, name, stream)
         if self._handler.stream is not sys.stderr:
             self._handler.setStream(sys.stderr)
         if self._read.changed() or sys.stdin is not self._stdin:
@@ -204,6 +209,8 @@ class Surroundings:
         """Kill and reap what the function has started and not waited for, its daemons too."""
         adopt_orphans()  # a call may have refused them
         helper = {self._helpers.let_go()}
+        if quick.waitpid(-1, None, os.WNOHANG) < 0:  # there is none; Python would make an exception of it
+            return ""
         begun = monotonic()
         while _reap():
             left = descendants(os.getpid()) - self._processes
@@ -215,6 +222,18 @@ class Surroundings:
             kill_all(left - helper if took < _HELPER_TIME else left)
             sleep(_BETWEEN_KILLS)
         return ""
+
+
+class _Around:
+    """The frame around a call: it does something at its end."""
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self._leave = leave
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
 
 
 def _opened(descriptor: int) -> TextIOWrapper:
