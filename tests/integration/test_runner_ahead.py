@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 from runner_support import FUNCTIONS, LOG_LIMIT, child_of, eventually, gone, value
 
-from worker.runner.kernel import LINUX
+from worker.runner import ahead as ahead_module
+from worker.runner.kernel import LINUX, unread
+from worker.runner.messages import Read
 from worker.runner.runner import Call, Died, Ended, Returned, Runner, Stopped
 
 pytestmark = pytest.mark.skipif(not LINUX, reason="calls are given before their turn on Linux only")
@@ -110,6 +113,38 @@ def test_the_one_in_turn_is_not_taken_back(turns: Turns, tmp_path: Path) -> None
     assert begun(trace) == ["a", "b"]
 
 
+def test_a_child_that_receives_from_the_middle_begins_nothing(
+    turns: Turns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the supervisor takes back, the child may wake up and receive one behind what was taken: it drops that."""
+    trace = tmp_path / "trace"
+    calls = [call_of("note_and_return", name=name, trace=str(trace)) for name in "abcd"]
+    child = child_of(turns._runner)
+    os.kill(child, signal.SIGSTOP)
+    turns.give(*calls)
+    ahead, receive = turns._runner.ahead, ahead_module._received
+    assert ahead is not None
+
+    def slowly(theirs: socket.socket) -> bytes | None:
+        """Receive one, and let the child receive all the others."""
+        frame = receive(theirs)
+        os.kill(child, signal.SIGCONT)
+        eventually(lambda: unread(theirs.fileno()) == 0)
+        return frame
+
+    def stop() -> None:
+        """Take back once, in the turn of the first."""
+        if calls[3] in ahead:
+            monkeypatch.setattr(ahead_module, "_received", slowly)
+            ahead.take_back()
+            monkeypatch.undo()
+            assert not any(call in ahead for call in calls)
+
+    assert [value(turns.run(call, stop=stop)) for call in calls] == list("abcd")
+    assert begun(trace) == list("abcd")
+    assert child_of(turns._runner) == child
+
+
 def test_an_aborted_call_that_was_not_begun_never_begins(turns: Turns, tmp_path: Path) -> None:
     """Its child is not even asked to stop, and those behind it run there."""
     trace = tmp_path / "trace"
@@ -172,6 +207,24 @@ def test_a_death_costs_the_one_that_ran(turns: Turns, tmp_path: Path) -> None:
     assert value(turns.run(third)) == "c"
     assert begun(trace) == ["a", "b", "c"]
     assert turns.logs == ["", "last words of b\n", ""]
+
+
+def test_what_the_call_before_left_unread_hides_no_death(turns: Turns, tmp_path: Path) -> None:
+    """The kernel says that something was left unread: that was an answer to the call before, and this one has begun."""
+    trace = tmp_path / "trace"
+    first = call_of("note_and_wait", name="a", trace=str(trace))
+    second = call_of("note_and_die", name="b", trace=str(trace))
+    turns.give(first, second)
+
+    def stop() -> None:
+        """Answer what the function does not wait for, then let it end."""
+        assert turns._runner._child is not None
+        turns._runner._child.answer([Read()])
+        (tmp_path / "go").touch()
+
+    assert value(turns.run(first, stop=stop, poll=60.0)) == "a"
+    assert isinstance(turns.run(second), Died)
+    assert begun(trace) == ["a", "b"]
 
 
 def test_a_child_that_ended_before_a_call_is_no_death_of_it(turns: Turns, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from reconciler.core.probe import PROBE, probe
 from reconciler.core.published import LARGEST
 from reconciler.core.signature import too_large
 from worker.runner import spans
-from worker.runner.ahead import receive_call
+from worker.runner.ahead import GivenCalls
 from worker.runner.errors import TRACEBACK_LIMIT, cut, describe
 from worker.runner.frames import (
     HEADER,
@@ -87,7 +87,7 @@ class Child:
 
     def __init__(self, connection: socket.socket, life: int, ahead: socket.socket) -> None:
         self._connection = connection
-        self._ahead: socket.socket | None = ahead
+        self._ahead: GivenCalls | None = GivenCalls(ahead)
         self._number = 0
         self._reader = FrameReader(_LARGEST_FRAME)
         self._pid = os.getpid()
@@ -139,14 +139,14 @@ class Child:
         while True:
             if self._ahead is not None:
                 try:
-                    frame = receive_call(self._ahead)
+                    frame = self._ahead.receive()
                 except OSError:  # a function has closed it
                     return None
                 if frame is not None:
                     self._number = number_of(frame)
                     call: Call = _DECODER.decode(memoryview(frame)[HEADER:])
                     return call
-                if not readable((self._connection, self._ahead)):
+                if not readable((self._connection, self._ahead.theirs)):
                     continue
             message = self._receive()
             if message is None:
@@ -236,7 +236,7 @@ class Child:
         """Give a process that the user forks to the user: it does not have our socket, and SIGTERM ends it."""
         self._connection.close()
         if self._ahead is not None:
-            self._ahead.close()
+            self._ahead.theirs.close()
         forget_ends()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _let_sigterm_in()

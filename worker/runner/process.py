@@ -196,7 +196,8 @@ class ChildProcess:
         if (number := self.ahead.begin(call)) is None:
             return False
         self._number = number
-        self.untaken = self._answered = False
+        self.untaken = False
+        self._answered = True  # what is unread is of the call before: `ahead` tells if this one began
         if not self.has_ended():  # else it may have run out of memory in this very call
             self._oom_kills = self._oom_counter.read()
         return True
