@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import decimal
+import faulthandler
 import logging
 import os
 import random
@@ -21,7 +22,7 @@ from worker.runner.chance import Chance
 from worker.runner.environment import Environment, _variables
 from worker.runner.loggers import Loggers
 from worker.runner.python import Modules
-from worker.runner.signals import Signals
+from worker.runner.signals import Dumps, Signals
 from worker.runner.threads import Threads
 
 _NAMES = ("PUT_BACK_A", "PUT_BACK_B", "PUT_BACK_C", "PUT_BACK_D")
@@ -209,9 +210,10 @@ def test_what_is_written_in_python_always_counts_as_changed() -> None:
     assert bodies.changed()
 
 
-def test_what_c_leaves_between_the_fields_of_a_signal_is_no_change() -> None:
+def test_what_c_leaves_between_the_fields_of_a_signal_is_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that changes nothing has no signal set again behind it."""
-    signals = Signals()
+    monkeypatch.setattr(faulthandler, "register", faulthandler.register)  # put back after the test
+    signals = Signals(Dumps())
     signals.restore()
     before = signals._read_actions()
     for number in (signal.SIGUSR1, signal.SIGHUP):

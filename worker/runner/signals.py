@@ -6,6 +6,7 @@ import ctypes
 import faulthandler
 import importlib
 import signal
+from functools import wraps
 from typing import Any, Final
 
 from worker.runner.kernel import libc, quick
@@ -24,7 +25,7 @@ _FATAL: Final = {signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, s
 _DUMPING: Final = [
     number for number in range(1, 32) if number not in {*_FATAL, signal.SIGKILL, signal.SIGSTOP}
 ]
-"""Those that can be told to dump the stack; 0.1 µs each."""
+"""Those that can be told to dump the stack."""
 _ERRORS: Final = 2
 """The descriptor of standard error."""
 _ACTION: Final = 256
@@ -33,10 +34,31 @@ _MEANT: Final = (slice(16), slice(136, 140))
 """Where, on Linux, handler, mask and flags are: C leaves what lies between as it was in memory."""
 
 
+class Dumps:
+    """Listens to which signals are told to dump the stack, by whomever. Make it before the imports of the user.
+
+    Attributes:
+        asked: the signals, since it was emptied.
+    """
+
+    def __init__(self) -> None:
+        self.asked: set[int] = set()
+        register = faulthandler.register
+
+        @wraps(register)
+        def listening(*args: Any, **named: Any) -> None:  # noqa: ANN401  # as `register`
+            register(*args, **named)
+            self.asked.add(int(args[0] if args else named["signum"]))
+
+        faulthandler.register = listening
+
+
 class Signals:
     """Takes the present setup of signals as the one that each call will find."""
 
-    def __init__(self) -> None:
+    def __init__(self, dumps: Dumps) -> None:
+        self._dumps = dumps
+        dumps.asked.clear()
         self._timers = _armed()
         self._handlers = _handlers()
         self._blocked = _C.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -51,7 +73,7 @@ class Signals:
         self._of_c = self._read_actions()
         self._kept = [buffer.raw for buffer in self._buffers]
         known = {0, 1, _handler_of_c(signal.SIGTERM)}
-        self._dumping = [number for number in _DUMPING if _handler_of_c(number) in known]
+        self._dumping = {number for number in _DUMPING if _handler_of_c(number) in known}
 
     def restore(self) -> str:
         """Disarm timers, and put handlers and mask back. Returns nothing: all of it can be restored."""
@@ -74,7 +96,10 @@ class Signals:
 
     def _restore_dumps(self) -> None:
         faulthandler.cancel_dump_traceback_later()
-        list(map(faulthandler.unregister, self._dumping))
+        while self._dumps.asked:
+            number = self._dumps.asked.pop()
+            if number in self._dumping:
+                faulthandler.unregister(number)
         if self._faults:
             faulthandler.enable(_ERRORS)  # also where a call had another file for it
         elif faulthandler.is_enabled():

@@ -28,7 +28,7 @@ from worker.runner.loops import Loops
 from worker.runner.names import Builtins
 from worker.runner.python import Modules, Settings, Tracers
 from worker.runner.registrations import Registrations
-from worker.runner.signals import Signals
+from worker.runner.signals import Dumps, Signals
 from worker.runner.threads import Threads
 
 _LOG_FORMAT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s"
@@ -79,6 +79,7 @@ class Surroundings:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         adopt_orphans()
+        self._dumps = Dumps()
         self.spent = ""
         self._pid = os.getpid()
         self._input = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -105,7 +106,7 @@ class Surroundings:
         registrations = Registrations()
         self._modules = Modules()
         self.loops = Loops()
-        kernel: tuple[Kept, ...] = (Signals(), Limits(), *self._also)
+        kernel: tuple[Kept, ...] = (Signals(self._dumps), Limits(), *self._also)
         self._first: tuple[Kept, ...] = (Arithmetic(), self._modules, Tracers(), registrations, *kernel)
         self._last: tuple[Kept, ...] = (self._environment, Settings(), Chance(), Loggers())
         self._threads = Threads()
