@@ -15,4 +15,5 @@ services.py    what every plugin gets of its reconciler; dependencies.py describ
 launches.py    counting lost, failed and suspended launches; traced.py makes spans of them; audit.py warns operators
 step.py        a step is a batch of rounds; ahead.py overlaps full ones, delays.py postpones failed rounds, wakes.py sends
                messages, joined.py lets a running step take over further messages for its shard, concurrency.py bounds them
+conclude.py    the step after an attempt, taken by its worker with the report
 """

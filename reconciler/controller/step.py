@@ -64,7 +64,7 @@ class Stepper:
         self.messenger = messenger
         self.owner = owner
         settings = reconciler.settings
-        self._wakes = Wakes(self.store, messenger)
+        self.wakes = Wakes(self.store, messenger)
         self._batch = settings.step_batch
         self.slots = Slots(settings.max_concurrent_reconciles)
         self._ahead = Ahead(turns, self.slots, self._batch, self) if turns is not None else None
@@ -111,24 +111,24 @@ class Stepper:
         while True:
             claim = self._claim(shard, named, budget, first=first, drain=drain)
             if claim is None:
-                (self._wakes.wake if drain else self._wakes.wake_overdue)(shard)
+                (self.wakes.wake if drain else self.wakes.wake_overdue)(shard)
                 return msgspec.structs.replace(total, again=True)
             named, first = (), False
             if not claim.actions:
                 if claim.arm:
-                    self._wakes.arm(shard, claim.next_due, claim.now)
+                    self.wakes.arm(shard, claim.next_due, claim.now)
                 return total
             batches = self._batches_of(shard, claim.actions, budget, drain=drain)
             report, total = batches.report, total.plus(batches)
             if not drain:
                 if report is not None and 0 < report.next_due <= report.now:
-                    self._wakes.wake_overdue(shard)
+                    self.wakes.wake_overdue(shard)
                 return total
             if report is not None and not 0 < report.next_due <= report.now:
                 return total
             if budget.over():
                 if not budget.asked():
-                    self._wakes.wake(shard)
+                    self.wakes.wake(shard)
                 return msgspec.structs.replace(total, again=True)
 
     def _claim(
@@ -266,9 +266,9 @@ class Stepper:
         if report.opened:
             self.announce(report.opened)
         for woken in give_back(self.reconciler.resource_manager, self.store, accepted):
-            self._wakes.wake(woken)
+            self.wakes.wake(woken)
         if report.arm:
-            self._wakes.arm(shard, report.next_due, report.now)
+            self.wakes.arm(shard, report.next_due, report.now)
         return report, len(accepted), len(writes) - len(accepted)
 
     def storable(self, write: Write) -> Write:
@@ -289,7 +289,7 @@ class Stepper:
         try:
             report, _, _ = self.commit(shard, [future.result()])
             if 0 < report.next_due <= report.now:
-                self._wakes.wake(shard)
+                self.wakes.wake(shard)
         except ReconcilerError as error:
             log.warning("round.late_commit_failed", error=str(error))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -27,6 +27,9 @@ from reconciler.stores.holds import Holds
 from reconciler.stores.known import Functions
 from reconciler.stores.lines import Head, Lines
 from reconciler.stores.steps import Steps
+
+if TYPE_CHECKING:
+    from reconciler.stores.concluding import Concluded, ConcludeReport
 
 ANY = "*"
 """Stands for the end of any action of a run, where the name of one may stand."""
@@ -291,6 +294,12 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
 
     def finish_attempts(self, shard: int, owner: str, finished: Sequence[Finished]) -> tuple[bool, ...]:
         """Record how attempts of one worker ended, and make their actions due; False for each that was superseded."""
+
+    def conclude(self, shard: int, owner: str, ends: Sequence[Concluded]) -> ConcludeReport:
+        """Record how attempts of one worker ended and commit their steps: `finish_attempts`, `claim` and `commit` in one.
+
+        A step is committed where the record is as it was drawn. Elsewhere it is as if `finish_attempts` had been called.
+        """
 
     def decline_attempt(
         self,

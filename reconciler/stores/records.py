@@ -23,7 +23,7 @@ write scope touches only its own fields (R2), and so that a field a newer releas
 | f | create, claim, commit | finalizers, ours and those of other controllers, separated by blanks |
 | o | commit, create of what is recovered | time the terminal labels were stamped for |
 | e | create, commit | number of events, then the stream ids of the last ones |
-| k, l, w | claim, commit, wake | fencing token; end of the step's lease; woken while claimed |
+| k, l, w | claim, commit, wake; k: conclude | fencing token; end of the step's lease; woken while claimed |
 | la | claim | claims in a row before this one whose lease ended without a commit |
 | d | request_abort | request to end (JSON) |
 | g, gv | signal, create of what is recovered | answer to a condition (JSON); its value alone, for comparison |
@@ -33,7 +33,7 @@ write scope touches only its own fields (R2), and so that a field a newer releas
 | pg | heartbeat | launch, time, and what its function says of its progress (JSON) |
 | ad, ah | decline_attempt | how often workers handed the launch back; why, and until when it waits (JSON) |
 | ax | stop_attempt | why the attempt shall stop |
-| ar | finish_attempts | how the attempt ended (JSON) |
+| ar | finish_attempts, conclude | how the attempt ended (JSON) |
 | u | commit, start_attempt, draw, wake | when a step wants to look, however alive the attempt is |
 | el, ro | create of a group; commit | ended children are listed; open ones at which it wants more of them |
 | b | create (of a child; with its own when they were recovered before it) | this action has children |

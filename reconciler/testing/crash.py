@@ -17,6 +17,7 @@ from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.event import AuditEntry
 from reconciler.stores.base import ClaimReport, Finished, Write
 from reconciler.stores.catalog import CacheKey
+from reconciler.stores.concluding import Concluded
 from reconciler.stores.lines import Draw, GivenBack
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _INCARNATION = re.compile("@[a-z2-7]{10}(?=/)")
 
 WRITES = {
     "store": frozenset({
-        "create", "claim", "commit", "wake", "look", "nudge", "start_attempt", "heartbeat", "finish_attempts",
+        "create", "claim", "commit", "wake", "look", "nudge", "start_attempt", "heartbeat", "finish_attempts", "conclude",
         "announce", "pick", "draw", "give_back", "prioritize", "move", "set_queue", "decline_attempt",
         "stop_attempt", "keep_step", "tell_functions", "publish", "request_abort",
         "signal", "collect", "seal", "set_archived", "set_spilled", "take_turn", "note_garbage", "drop_garbage",
@@ -185,6 +186,8 @@ def _about(part: object) -> str:
         case Finished() | GivenBack():
             # not the relaunch: a worker that dies each time it reports another one would never come through
             text = f"{part.action} {part.launch.partition('-')[0]}"
+        case Concluded():
+            text = _about(part.finished)
         case AuditEntry():
             text = f"{part.id} {part.reason}"
         case str() | ActionId() | CacheKey():

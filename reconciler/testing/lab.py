@@ -25,11 +25,12 @@ from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.registry import PluginEntry
 from reconciler.settings import Settings
-from reconciler.stores.base import CommitOutcome, CommitReport, Write
+from reconciler.stores.base import CommitReport, Write
 from reconciler.stores.catalog import CacheEntry, CacheKey, CacheSource, Catalog, Reservation
 from reconciler.stores.known import Found
 from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.memory.quotas import MemoryQuotas
+from reconciler.stores.memory.stepping import Decided
 from reconciler.stores.memory.store import MemoryStore
 from reconciler.testing.clock import VirtualClock
 from reconciler.testing.crash import Crash, Crashed, Crashes, WritePoint, never
@@ -272,13 +273,12 @@ class JournalledStore(MemoryStore):
         )
         self._journal = journal
 
-    def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
+    def decided(self, shard: int, decided: Sequence[Decided]) -> tuple[CommitReport, list[Decided]]:
         """Commit as the twin does; then note it."""
-        report = super().commit(shard, writes)
-        for write, outcome in zip(writes, report.outcomes, strict=True):
-            if outcome is CommitOutcome.DONE:
-                self._note(write)
-        return report
+        report, applied = super().decided(shard, decided)
+        for one in applied:
+            self._note(one.write)
+        return report, applied
 
     def find_published(self, function: str) -> Found:
         """Find what was published as the twin does; otherwise the function in this process."""

@@ -27,7 +27,7 @@ LONG = bool(os.environ.get("CHAOS_LONG"))
 CALLS = (
     *("store.claim", "store.commit", "store.wake", "store.look", "store.nudge", "store.record_audit"),
     *("store.announce", "store.pick", "store.draw"),
-    *("store.heartbeat", "store.finish_attempts", "store.stop_attempt"),
+    *("store.heartbeat", "store.finish_attempts", "store.conclude", "store.stop_attempt"),
     *("blobs.get", "blobs.create_many", "messenger.wake", "messenger.ticket", RUNNER),
     *("catalog.get", "catalog.put", "catalog.get_or_extend_reservation", "catalog.release_reservation"),
     *("quotas.allocate", "quotas.renew", "quotas.release"),

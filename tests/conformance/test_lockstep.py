@@ -23,9 +23,11 @@ from reconciler.api.action import (
 )
 from reconciler.api.audit import Who
 from reconciler.api.phase import ActionPhase
+from reconciler.api.tokens import FencingToken
 from reconciler.core.children import WINDOW
 from reconciler.core.line import Line
 from reconciler.stores.base import Finished, Store, Write
+from reconciler.stores.concluding import Concluded
 from reconciler.stores.memory import MemoryStore
 
 SEED = int(os.environ.get("CONFORMANCE_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
@@ -108,6 +110,7 @@ class Story:
 
     Attributes:
         twin: whose records decide what can be done next.
+        decided, next: the phase that the end of a launch leads to, and the launch that follows.
     """
 
     def __init__(self, store: Store, seed: int) -> None:
@@ -121,6 +124,7 @@ class Story:
         )
         self.actions = submissions(self.rng)
         self.launches = 0
+        self.decided, self.next = ActionPhase.RUNNING, ""
 
     def alike(self, verb: Verb) -> None:
         """Ask both stores; they must answer and keep the same."""
@@ -179,15 +183,40 @@ class Story:
         done = Finished(
             action.id, launch, AttemptOutcome(ended="returned"), rng.choice(("", "abcdefghij", "x"))
         )
+        self.launches += 1
+        self.decided, self.next = rng.choice(PHASES), str(self.launches)
         verbs: list[Verb] = [
             lambda store: store.start_attempt(action.id, launch, owner=owner, lease=LEASE),
             lambda store: store.draw(shard, LINE, owner=owner, limit=3, lease=LEASE).actions,
             lambda store: store.heartbeat(action.id, launch, owner=owner, lease=LEASE),
             lambda store: store.finish_attempts(shard, owner, [done]),
+            lambda store: self.conclude(store, action, owner, done),
+            lambda store: self.conclude(store, action, owner, done),
             lambda store: store.decline_attempt(action.id, launch, owner=owner, why="no", delay=600_000),
             lambda store: store.stop_attempt(action.id, "enough"),
         ]
         self.alike(rng.choice(verbs))
+
+    def conclude(self, store: Store, seen: TaskAction, owner: str, done: Finished) -> Any:
+        """Report the end of a launch with a decision about the record as it is."""
+        record = store.get(seen.id)
+        assert record is not None
+        original = record.copy()
+        original.token, original.now = FencingToken(record.token + 1), store.now()
+        if FINALIZER not in record.metadata.finalizers:  # as a claim gives it
+            original.set_metadata(finalizers=(*record.metadata.finalizers, FINALIZER))
+        original.attempt = msgspec.structs.replace(record.attempt, outcome=done.outcome, lease_until=0)
+        changed = original.copy()
+        changed.status = status_in(self.decided, original.now)
+        write = Write(action=changed, original=original, status=True, events=[event(original, self.decided)])
+        if self.decided.is_terminal():
+            write.metadata = True
+            changed.set_metadata(finalizers=())
+        else:
+            write.due, write.launch = original.now + 600_000, (self.next, LINE)
+        report = store.conclude(store.shard_of(RUN), owner, [Concluded(done, write)])
+        assert report.commit is not None
+        return report.endings, report.commit.outcomes
 
     def ask(self) -> None:
         """Ask for something as people do, or wake an action."""

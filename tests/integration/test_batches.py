@@ -6,13 +6,16 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_support import Backend, backend_on, eventually, stop_runner
 
+from reconciler.api.errors import StoreUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.broker.conf import build_app
 from reconciler.embedded.servers import EmbeddedServers
+from reconciler.stores.concluding import ConcludeReport, Ending
 from worker.attempts import batch
 from worker.attempts.batch import Batch
 from worker.attempts.flower import Telling
@@ -174,3 +177,31 @@ def test_each_of_a_batch_tells_when_its_own_call_began(backend: Backend) -> None
     assert [record.phase for record in found] == [ActionPhase.SUCCEEDED] * 3
     assert began[0] + 299 <= began[1] <= began[2] <= found[2].status.phase_history[-1].occurred_at
     assert [attempt.began for attempt in backend.client.attempts(found[1].id)] == [began[1]]
+
+
+@pytest.mark.rule("R74")
+def test_a_report_whose_answer_got_lost_is_taken(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told again, it is told that its outcomes were taken: nobody logs that they were refused, and outputs stay."""
+    together, store, answers = drawn(backend), backend.engine.store, list[ConcludeReport]()
+    tell = store.conclude
+
+    def lost(*given: Any) -> ConcludeReport:
+        answers.append(tell(*given))
+        if len(answers) == 1:
+            raise StoreUnavailable("the answer got lost")
+        return answers[-1]
+
+    monkeypatch.setattr(store, "conclude", lost)
+    running = threading.Thread(target=alone, args=(together,))
+    running.start()
+    running.join(60)
+    ended = list(together._ended)
+    together.report()
+    assert [answer.endings for answer in answers] == [(Ending.WRITTEN,) * 3] * 2
+    assert all(attempt.taken and attempt.stepped for attempt in ended)
+    for name in NAMES[:3]:
+        record = backend.get(name)
+        assert record.phase is ActionPhase.SUCCEEDED
+        assert record.status.outputs is not None
+        assert backend.engine.blobs.stat(record.status.outputs.uri) is not None
+    assert store.garbage(0) == {}

@@ -86,5 +86,5 @@ def test_children_of_a_pool_are_counted(backend: Backend, tmp_path: Path) -> Non
     assert found["reconciler_redis_memory_used_bytes"] > 100_000
     assert "reconciler_redis_memory_limit_bytes" in found
     assert abs(found["reconciler_clock_ahead_seconds"]) < 5
-    assert found['taskaction_store_duration_milliseconds_count{error="false",op="finish_attempts"}'] >= 1
+    assert found['taskaction_store_duration_milliseconds_count{error="false",op="conclude"}'] >= 1
     assert left_of(children) == []

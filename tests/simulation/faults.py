@@ -63,7 +63,7 @@ _CHOICES: dict[str, tuple[float, ...]] = {
     "died": (0.0, 0.0, 0.01, 0.1),
 }
 FAVOURITES = (
-    *("", "", "store.commit", "store.commit", "store.claim", "store.draw", "store.finish_attempts"),
+    *("", "", "store.commit", "store.commit", "store.claim", "store.draw", "store.conclude"),
     *(
         "store.heartbeat",
         "store.create",
@@ -81,7 +81,8 @@ OF_ATTEMPTS = (
         "store.commit",
         "store.commit",
         "store.finish_attempts",
-        "store.finish_attempts",
+        "store.conclude",
+        "store.conclude",
         "store.heartbeat",
     ),
     *("store.draw", "store.pick", "store.give_back", "blobs.create_many"),
@@ -91,13 +92,13 @@ OF_CROWD = (
     "store.give_back",
     "store.give_back",
     "store.draw",
-    "store.finish_attempts",
+    "store.conclude",
     "store.heartbeat",
 )
-OF_PACKS = ("blobs.create_many", "store.finish_attempts", "store.finish_attempts")
+OF_PACKS = ("blobs.create_many", "store.finish_attempts", "store.conclude", "store.conclude")
 OF_FAMILIES = (
     *("", "store.commit", "store.create", "store.create", "store.keep_step", "store.get_many"),
-    *("store.finish_attempts", "store.draw", "store.heartbeat"),
+    *("store.finish_attempts", "store.conclude", "store.draw", "store.heartbeat"),
 )
 OF_CACHE = (
     *("", "store.commit", "catalog.put", "catalog.put", "catalog.put"),

@@ -12,6 +12,7 @@ import msgspec
 
 from reconciler.api.action import AttemptRecord
 from reconciler.api.phase import ActionPhase
+from reconciler.api.tokens import FencingToken
 from reconciler.archive.deleting import Deleter
 from reconciler.children import starting, values
 from reconciler.children.starting import Starting
@@ -22,7 +23,7 @@ from reconciler.plugins import windowed
 from reconciler.stores import placing
 from reconciler.stores.base import CommitOutcome, CreateOutcome
 from reconciler.stores.launch_fence import NO_FENCE
-from reconciler.stores.memory import attempts, creating, lines, queries, stepping
+from reconciler.stores.memory import attempts, concluding, creating, lines, queries, stepping
 from reconciler.stores.memory.archiving import Archiving as MemoryArchiving
 from reconciler.stores.memory.attempts import Attempts
 from reconciler.stores.memory.catalog import MemoryCatalog
@@ -139,6 +140,18 @@ def _in_no_line(self: Shard, path: str, line: str, place: int) -> str:
     assert launch is not None
     launch.line, launch.place = line, place
     return "" if line in self.lines else line
+
+
+def _concluded_by_anybody(shard: Shard, owner: str, one: Any, now: int) -> bool:
+    """Take the decision for one about the record as it is, whoever has the launch, and whatever has been decided since."""
+    del owner, now
+    record = shard.records.get(str(one.finished.action))
+    if record is None or record.ended or record.launch is None or one.write is None:
+        return False
+    record.held_until = 0
+    one.write.action.token, one.write.original.version = FencingToken(record.token + 1), record.version
+    one.write.original.metadata = record.metadata
+    return True
 
 
 def _anybodys(record: Record | None, owner: str, one: Any) -> bool:
@@ -313,6 +326,7 @@ MISTAKES: dict[str, Planted] = {
     "entry put under a lost reservation": (MemoryCatalog, "put", _foreign_put),
     "wake-up lost while a step holds the action": (Shard, "wake", _deaf_while_held),
     "outcome taken from anybody": (attempts, "_ours", _anybody_reports),
+    "decision taken with an outcome from anybody": (concluding, "_as_drawn", _concluded_by_anybody),
     "launch drawn, and still in its line": (Shard, "leave", _drawn_and_standing),
     "launch in no line": (Shard, "enter", _in_no_line),
     "launch given back by anybody": (lines, "_is_drawn", _anybodys),

@@ -32,6 +32,7 @@ _THEMES = {
     "child accepted below an end": FAMILY,
     "child under another name in each pass": FAMILY,
     "failed child started anew in a replay": FAMILY,
+    "decision taken with an outcome from anybody": CROWD,
     "expired in a line, and nobody looks": TIMED,
     "expired launch drawn": TIMED,
     "fair key starved": TURNS,

@@ -30,6 +30,7 @@ from reconciler.api.transition import (
     success,
     system_retryable_failure,
 )
+from reconciler.controller.conclude import Ended, conclude
 from reconciler.plugins.base import Plugin, PluginProperties
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.managers import Allocation
@@ -361,7 +362,11 @@ def _work(lab: CloudLab) -> None:
             for one in ran
             if one.id.action != "m4" or one.status.launches
         ]
-        store.finish_attempts(pick.shard, owner, told)
+        if [one.action.action for one in told] == ["m1"]:  # of a worker of the release before
+            store.finish_attempts(pick.shard, owner, told)
+            continue
+        ended = [Ended(one, end, lab.clock()) for one, end in zip(ran, told, strict=False)]
+        conclude(lab.engine.stepper, pick.shard, owner, ended, lambda call: call())
 
 
 S, F, A, T = ActionPhase.SUCCEEDED, ActionPhase.FAILED, ActionPhase.ABORTED, ActionPhase.TIMED_OUT

@@ -159,6 +159,10 @@ class Late(SimpleNamespace):
         """See `Attempt.told`."""
         return AttemptOutcome(ended="returned")
 
+    def times(self) -> tuple[int, int]:
+        """See `Attempt.times`."""
+        return 0, 0
+
 
 @pytest.mark.parametrize("superseded", [False, True])
 @pytest.mark.parametrize("way", ["forgotten", "archived", "not collected", "away"])
@@ -172,12 +176,14 @@ def test_what_a_late_worker_wrote_in_vain_is_left_to_the_collector(way: str, *, 
     if way == "archived":
         lab.blobs.put(lab.blobs.uri(run_path(action.run_id, record.metadata.incarnation)), b"")
     blobs = Silent(lab.blobs) if way == "away" else lab.blobs
-    steps = SimpleNamespace(step=lambda *_, **__: None)
-    engine: Any = SimpleNamespace(settings=lab.settings, store=lab.store, blobs=blobs, stepper=steps)
+    stepper = lab.engine.stepper
+    engine: Any = SimpleNamespace(settings=lab.settings, store=lab.store, blobs=blobs, stepper=stepper)
     telling: Any = SimpleNamespace(ended=lambda *_: None, flush=lambda: None)
     batch = Batch(engine, lab.store.shard_of(action.run_id), "line", "owner", [], telling)
     beat = SimpleNamespace(superseded=superseded)
-    late: Any = Late(record=record, launch="l", outcome=None, seconds=0.0, beat=beat, taken=False)
+    late: Any = Late(
+        record=record, launch="l", outcome=None, seconds=0.0, beat=beat, taken=False, stepped=False
+    )
     batch._ended = [late]
     batch.report()
     collect(lab.store, lab.settings, lab.blobs)

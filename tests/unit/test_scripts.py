@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from reconciler.stores.redis.scripts import VERBS, lean, script
+from reconciler.stores.redis.scripts import GOES_ON, VERBS, lean, script
 
 COMMON = """-- Shared.
 local base = ARGV[1]
@@ -31,10 +31,16 @@ def test_only_what_a_verb_uses_is_sent() -> None:
     ]
 
 
+def source(verb: str) -> str:
+    """Read the file of a verb, and those it goes on with."""
+    folder = files("reconciler.stores.redis").joinpath("lua")
+    return "".join(folder.joinpath(f"{name}.lua").read_text() for name in (verb, *GOES_ON.get(verb, ())))
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_no_line_but_comments_is_lost(verb: str) -> None:
     """Of a verb's own file the server is given each line of code, blanks aside, and no comment."""
-    own = files("reconciler.stores.redis").joinpath("lua", f"{verb}.lua").read_text()
+    own = source(verb)
     code = [re.sub(r" -- [^']*$", "", line) for line in own.splitlines() if not re.match(r"\s*(--|$)", line)]
     sent = script(verb).text.splitlines()
     bare = [re.sub(r"\s", "", line) for line in sent]
@@ -45,7 +51,7 @@ def test_no_line_but_comments_is_lost(verb: str) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_texts_keep_their_blanks(verb: str) -> None:
     """What stands in quotes is sent as it is written."""
-    own = files("reconciler.stores.redis").joinpath("lua", f"{verb}.lua").read_text()
+    own = source(verb)
     code = "\n".join(line for line in own.splitlines() if not re.match(r"\s*--", line))
     texts = re.findall(r"'[^']*'", code)
     assert texts == re.findall(r"'[^']*'", script(verb).text)[-len(texts) :] or not texts

@@ -75,6 +75,7 @@ class Attempt:
         seconds: how long its call took.
         outcome: how it ended; None until that is known and written.
         taken: whether the store has taken its outcome.
+        stepped: whether the step that follows was taken with it.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Attempt:
         self.seconds = 0.0
         self._drawn = self._began = drawn
         self.outcome: AttemptOutcome | None = None
-        self.taken = False
+        self.taken = self.stepped = False
         self._ended: Ended | None = None
         self._text = b""
         self._prepared: Call | None = None

@@ -15,14 +15,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice, takewhile
+from typing import TypeVar
 
 import structlog
 
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import Unavailable
 from reconciler.children.driving import Slot
+from reconciler.controller.conclude import Ended, conclude
 from reconciler.core.retries import hand_back_delay
 from reconciler.stores.base import Finished
+from reconciler.stores.concluding import Ending
 from reconciler.stores.lines import GivenBack
 from reconciler.sweeps.objects import note_late
 from reconciler.tickets import announce
@@ -38,6 +41,7 @@ from worker.attempts.traced import trace
 from worker.faults import storable
 from worker.runner.ahead import DEPTH, CallsAhead
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _TURN = 0.1
@@ -227,7 +231,7 @@ class Batch:
             self._writing.append(self._threads.submit(self._write_some))
 
     def report(self) -> None:
-        """Write and report what has ended, and take the next step of it here instead of sending a message."""
+        """Write and report what has ended, with the next step where that waits for nothing; else it is taken here."""
         with self._lock:
             ended, self._ended = self._ended, []
         if not ended:
@@ -246,7 +250,7 @@ class Batch:
         finally:
             keeper().let_go(attempt.beat for attempt in ended)
             self._telling.flush()
-        self._drive([attempt.record for attempt in ended])
+        self._drive([attempt.record for attempt in ended if not attempt.stepped])
 
     def _write(self, ended: Sequence[Attempt]) -> None:
         self._write_some()
@@ -314,10 +318,13 @@ class Batch:
         finished = [
             Finished(a.record.id, a.launch, a.told(), a.record.metadata.incarnation) for a in attempts
         ]
-        store = self._engine.store
-        return self._tell(lambda: store.finish_attempts(self._shard, self._owner, finished))
+        ended = [Ended(a.record, end, a.times()[1]) for a, end in zip(attempts, finished, strict=True)]
+        endings = conclude(self._engine.stepper, self._shard, self._owner, ended, self._tell)
+        for attempt, ending in zip(attempts, endings, strict=True):
+            attempt.stepped = ending is Ending.WRITTEN
+        return tuple(ending is not Ending.SUPERSEDED for ending in endings)
 
-    def _tell(self, tell: Callable[[], tuple[bool, ...]]) -> tuple[bool, ...]:
+    def _tell(self, tell: Callable[[], T]) -> T:
         """Report until the store takes it: a finished attempt must not be lost when Redis restarts.
 
         Raises:
@@ -363,7 +370,9 @@ class Batch:
         self._drive([record])
 
     def _drive(self, records: Sequence[TaskAction]) -> None:
-        """Take the next step; if it fails, the due index covers for it."""
+        """Take the next step of what was not reported with it; if it fails, the due index covers for it."""
+        if not records:
+            return
         try:
             self._engine.stepper.step(self._shard, [record.id for record in records], drain=False)
         except Exception as error:  # noqa: BLE001  # whatever it is, the outcomes are stored

@@ -142,10 +142,15 @@ class Stepping(MemoryCore):
 
     def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
         with self._lock:
+            # what cannot be stored spoils all, and nothing is
+            report, applied = self.decided(shard, [Decided.of(write) for write in writes])
+        self.tell(applied)
+        return report
+
+    def decided(self, shard: int, decided: Sequence[Decided]) -> tuple[CommitReport, list[Decided]]:
+        """Commit decisions, under the lock; return the report, and those that were applied: for `tell`, without it."""
+        with self._lock:
             now, state = self.now(), self._shards[shard]
-            decided = [
-                Decided.of(write) for write in writes
-            ]  # what cannot be stored spoils all, and nothing is
             outcomes = tuple(self._apply(state, one, now) for one in decided)
             applied = [d for d, done in zip(decided, outcomes, strict=True) if done is CommitOutcome.DONE]
             for parent in {one.parent for one in applied if one.ends and one.parent}:
@@ -153,10 +158,13 @@ class Stepping(MemoryCore):
             opened = _enter_lines(state, applied, now)
             at, arm = state.next_due(now, self._horizon)
             self.wrote("commit", outcomes)
+            heads = tuple(Head(shard, line, min(state.lines[line].values()), self.stamp()) for line in opened)
+            return CommitReport(now, outcomes, at, arm, heads), applied
+
+    def tell(self, applied: Sequence[Decided]) -> None:
+        """Call the waiters for what was committed."""
         ended = [one.write.action.id for one in applied if one.ends]
         self.notify((one.write.action.id.run_id for one in applied if one.write.events), ended)
-        heads = tuple(Head(shard, line, min(state.lines[line].values()), self.stamp()) for line in opened)
-        return CommitReport(now, outcomes, at, arm, heads)
 
     @staticmethod
     def _apply(shard: Shard, decided: Decided, now: int) -> CommitOutcome:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from reconciler.stores.memory.archiving import Archiving
-from reconciler.stores.memory.attempts import Attempts
+from reconciler.stores.memory.concluding import Concluding
 from reconciler.stores.memory.creating import Creating
 from reconciler.stores.memory.functions import Functions
 from reconciler.stores.memory.garbage import GarbageNotes
 from reconciler.stores.memory.holding import Holding
 from reconciler.stores.memory.lines import QueueLines
-from reconciler.stores.memory.stepping import Stepping
 
 
-class MemoryStore(Creating, Stepping, Attempts, QueueLines, Functions, GarbageNotes, Archiving, Holding):
+class MemoryStore(Creating, Concluding, QueueLines, Functions, GarbageNotes, Archiving, Holding):
     """The store to read, used by simulations and fast tests: one process, nothing survives it.
 
     It holds records with named fields (`Record`), knows nothing of how Redis lays them out, and passes the same conformance

@@ -19,7 +19,7 @@ pack = msgspec.msgpack.Encoder(enc_hook=plain).encode
 """Encodes a packed argument; scripts read it with `cmsgpack.unpack`, which knows text and numbers, but no bytes."""
 
 VERBS = (
-    "create", "claim", "commit", "wake", "look", "nudge", "start_attempt", "heartbeat", "finish_attempts",
+    "create", "claim", "commit", "conclude", "wake", "look", "nudge", "start_attempt", "heartbeat", "finish_attempts",
     "decline_attempt", "stop_attempt", "keep_step", "request_abort", "signal", "collect",
     "seal", "recall", "archived", "old_events", "set_spilled", "hold", "let_go", "tell_functions", "find_function",
     "publish", "find_published",
@@ -33,6 +33,9 @@ SELDOM = frozenset({
 })  # fmt: skip
 """Verbs no action is started or ended by: given to a server when they are first called, as it keeps them for good."""
 
+GOES_ON = {"conclude": ("commit",)}
+"""Scripts that go on as others do."""
+
 
 class Script:
     """One verb. Sent by digest; the server gets the text when it does not know it (restart, SCRIPT FLUSH)."""
@@ -43,7 +46,8 @@ class Script:
         self.name = name
         folder = files("reconciler.stores.redis").joinpath("lua")
         common = folder.joinpath("common.lua").read_text()
-        self.text = lean(common, folder.joinpath(f"{name}.lua").read_text())
+        parts = (name, *GOES_ON.get(name, ()))
+        self.text = lean(common, "".join(folder.joinpath(f"{part}.lua").read_text() for part in parts))
         self._sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, client: redis.Redis, key: str, *args: Any) -> Any:  # noqa: ANN401  # what Redis answers

@@ -198,10 +198,14 @@ class Stepping(RedisCore):
 
     def commit_call(self, shard: int, writes: Sequence[Write]) -> tuple[Any, ...]:
         """Return the arguments of the script that commits."""
+        return self.change_call(shard, [packed(change_of(write)) for write in writes])
+
+    def change_call(self, shard: int, changes: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Return the arguments of the script that commits packed changes."""
         return (
             self.keys.due(shard),
             self.keys.base(shard),
-            pack([_packed(change_of(write)) for write in writes]),
+            pack(changes),
             self._horizon,
             GRACE,
             EVENT_IDS,
@@ -255,7 +259,7 @@ class Stepping(RedisCore):
         return [(ActionId(*path.decode().split("/")), int(at)) for path, at in entries]
 
 
-def _packed(change: Change) -> tuple[Any, ...]:
+def packed(change: Change) -> tuple[Any, ...]:
     """Pack a change for the script of commit: all text, because a record holds JSON and decimals."""
     return (
         change.path,

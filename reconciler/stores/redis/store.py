@@ -5,6 +5,7 @@ from __future__ import annotations
 from reconciler.stores.redis.archiving import Archiving
 from reconciler.stores.redis.attempts import Attempts
 from reconciler.stores.redis.auditing import Auditing
+from reconciler.stores.redis.concluding import Concluding
 from reconciler.stores.redis.functions import Functions
 from reconciler.stores.redis.garbage import GarbageNotes
 from reconciler.stores.redis.holding import Holding
@@ -14,7 +15,7 @@ from reconciler.stores.redis.turns import Turns
 
 
 class RedisStore(
-    Turns, Attempts, QueueLines, Functions, GarbageNotes, Archiving, Holding, Surveying, Auditing
+    Concluding, Turns, Attempts, QueueLines, Functions, GarbageNotes, Archiving, Holding, Surveying, Auditing
 ):
     """Records, due index, attempts and the results channel on one Redis or Valkey server.
 

@@ -66,13 +66,13 @@ end
 
 local ended_parents = {}
 local at_now = int(now)
-for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
+local function write(i, w)
   local path, token, sets, dels, events, phase, due, parent, ends, fails, seen, version, launch, line, unsent, incarnation, refill, fence, code =
     unpack(w)
   local key, new_phase = record(path), phase > 0 and int(phase)
   -- somebody else's data under this key must not stop the others half way: an error has no fields
   local k, p, woken, e, claimed, v, has_children, stands, shared_name, started, owner, ended_as, lease_ends, sent, placed, priority =
-    unpack(redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 'l', 'v', 'b', 'nl', 'h', 'as', 'ao', 'ar', 'al', 'n', 'np', 'pr'))
+    unpack(ends_here[i] or redis.pcall('HMGET', key, unpack(COMMITTED)))
   if not shared_name or string.sub(shared_name, 17) ~= incarnation then
     -- gone; or forgotten since it was claimed, and this one has its name
     outcomes[i] = 2
@@ -168,6 +168,9 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
     end
     outcomes[i] = 0
   end
+end
+for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
+  if type(ends_here[i]) == 'number' then outcomes[i] = ends_here[i] else write(i, w) end
 end
 zadd_all(KEYS[1], dues)
 zrem_all(KEYS[1], never)

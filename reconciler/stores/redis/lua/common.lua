@@ -150,3 +150,17 @@ local function need_ticket(heads, life)
   if redis.call('EXISTS', heads) == 0 or redis.call('EXISTS', base .. 'paused') == 1 then return 0 end
   return redis.call('SET', base .. 'ticket', '1', 'NX', 'PX', life) and 1 or 0
 end
+
+-- Record how an attempt ended, and make its action due.
+local function end_attempt(key, path, outcome, lease_ends, woken)
+  redis.call('HDEL', key, 'al', 'u')
+  redis.call('HSET', key, 'ar', outcome .. ',"at":' .. int(now) .. '}')
+  wake_known(key, path, now, lease_ends, woken)
+end
+
+-- What a commit reads of a record.
+local COMMITTED = { 'k', 'p', 'w', 'e', 'l', 'v', 'b', 'nl', 'h', 'as', 'ao', 'ar', 'al', 'n', 'np', 'pr' }
+
+-- Attempts that end with their write, by its place in the list: what the commit would read had they been finished and claimed
+-- before, or the answer where nothing is to be written. Only conclude.lua has any.
+local ends_here = {}

@@ -16,11 +16,7 @@ for i, one in ipairs(cmsgpack.unpack(ARGV[3])) do
   if not lives or current ~= launch or owner ~= ARGV[2] then
     answers[i] = 0
   else
-    if not ended_as then
-      redis.call('HDEL', key, 'al', 'u')
-      redis.call('HSET', key, 'ar', outcome .. ',"at":' .. int(now) .. '}')
-      wake_known(key, path, now, lease_ends, woken)
-    end
+    if not ended_as then end_attempt(key, path, outcome, lease_ends, woken) end
     answers[i] = 1
   end
 end
