@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from runner_support import FUNCTIONS, LOG_LIMIT, child_of, eventually, gone, val
 from worker.runner import ahead as ahead_module
 from worker.runner.kernel import LINUX, unread
 from worker.runner.messages import Read
+from worker.runner.process import ChildProcess
 from worker.runner.runner import Call, Died, Ended, Returned, Runner, Stopped
 
 pytestmark = pytest.mark.skipif(not LINUX, reason="calls are given before their turn on Linux only")
@@ -71,6 +73,37 @@ def test_each_has_its_own_end_and_log(turns: Turns) -> None:
     turns.give(*calls)
     assert [value(turns.run(call)) for call in calls] == list(map(str, range(8)))
     assert turns.logs == [str(number) * size for number, size in enumerate(sizes)]
+
+
+class SlowLook:
+    """Stands in for the poll of a child: it saw the output of the next call, and looked for the end of this one before."""
+
+    def __init__(self, child: ChildProcess) -> None:
+        self._poll, self._output, self._control = child._poll, child._output, child._control.fileno()
+        self.over = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._poll, name)
+
+    def poll(self, milliseconds: float) -> list[tuple[int, int]]:
+        """Wait for both, tell of the output."""
+        if self.over:
+            return self._poll.poll(milliseconds)
+        eventually(lambda: {self._output, self._control} <= dict(self._poll.poll(0)).keys())
+        self.over = True
+        return [(self._output, select.POLLIN)]
+
+
+def test_what_the_next_call_writes_is_not_taken_for_output_of_this_one(turns: Turns) -> None:
+    """The end of a call may come, and the next one write, while the supervisor looks at one after the other."""
+    first, second = (call_of("write", text=text, times=1) for text in ("", "b"))
+    child = turns._runner._child
+    assert child is not None
+    child._poll = look = SlowLook(child)  # type: ignore[assignment]  # it waits no otherwise
+    turns.give(first, second)
+    assert [value(turns.run(call)) for call in (first, second)] == ["", "b"]
+    assert look.over
+    assert turns.logs == ["", "b"]
 
 
 def test_a_call_that_was_taken_back_never_begins(turns: Turns, tmp_path: Path) -> None:

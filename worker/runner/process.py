@@ -223,14 +223,15 @@ class ChildProcess:
         ended = self._pidfd is not None and self._pidfd in ready
         if self._unsent:
             self._flush()
-        message = self._receive() if ended or self._control.fileno() in ready else None
+        # counted before the end of this call is looked for: what comes after that may be the next one's
+        written = unread(self._output) if self._output in ready else 0
+        message = self._receive() if ended or written or self._control.fileno() in ready else None
         if isinstance(message, Wrote):
             self._read_output(log)
             self.answer([Read()])
             message = message.reply
         elif message is None and (ended or self._output in ready):
-            # not with a message: it may be the end of this call, and what waits be written by the next one already
-            self._read_output(None if self.untaken else log, at_once=not ended)
+            self._read_output(None if self.untaken else log, None if ended else written)
         self.gone = self.gone or ended
         return message
 
@@ -335,16 +336,16 @@ class ChildProcess:
             return None
         return message
 
-    def _read_output(self, log: CappedLog | None, *, at_once: bool = False) -> None:
+    def _read_output(self, log: CappedLog | None, size: int | None = None) -> None:
         """Take what is in the pipe; the rest of a writer that never pauses is left for the next time.
 
         Args:
             log: takes it.
-            at_once: take only what is there now. Once the pipe is empty the call in hand may end, and the next one write.
+            size: take so much only. Once the pipe is empty the call in hand may end, and the next one write.
         """
         with suppress(BlockingIOError):
-            for _ in range(1 if at_once else _DRAIN_CHUNKS):
-                data = os.read(self._output, max(1, unread(self._output)) if at_once else _CHUNK)
+            for _ in range(_DRAIN_CHUNKS if size is None else 1):
+                data = os.read(self._output, _CHUNK if size is None else max(1, size))
                 if not data:  # all writers have ended: from now on it would be readable for ever
                     with suppress(KeyError):
                         self._poll.unregister(self._output)
