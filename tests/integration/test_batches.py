@@ -19,7 +19,8 @@ from reconciler.stores.concluding import ConcludeReport, Ending
 from worker.attempts import batch
 from worker.attempts.batch import Batch
 from worker.attempts.flower import Telling
-from worker.attempts.runners import close_runner
+from worker.attempts.heartbeat import keeper
+from worker.attempts.runners import close_runner, runner_of
 
 pytestmark = pytest.mark.servers
 NAMES = [f"r{number}" for number in range(12)]
@@ -137,6 +138,27 @@ def test_others_that_wait_get_the_slot_of_a_large_batch(
     assert owners == ["w"] * ran + [""] * (3 - ran)
     together.report()
     for name in NAMES[:3]:
+        backend.end(name)
+        assert backend.get(name).phase is ActionPhase.SUCCEEDED
+
+
+def test_a_batch_that_breaks_off_leaves_no_call_in_the_child(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What has ended is reported; what the child was given ends with it, and its lease is not renewed any more."""
+    monkeypatch.setattr(batch, "_SHORT", 1)
+    monkeypatch.setattr(batch, "_MOMENT", 0)
+    runner = runner_of(backend.engine)
+    runner.functions()
+    asked = iter([False])
+    together = drawn(backend, "r2", until=tmp_path / "never", others=lambda: next(asked))
+    beats = [attempt.beat for attempt in together._waiting]
+    before = runner.children
+    with pytest.raises(StopIteration):
+        together.run()
+    assert runner.children == before + 1
+    assert not keeper()._beats.keys() & {*beats}
+    for name in NAMES[:2]:
         backend.end(name)
         assert backend.get(name).phase is ActionPhase.SUCCEEDED
 

@@ -118,11 +118,24 @@ class Batch:
             keeper().keep([one.beat for one in self._waiting], self._look if together else None)
         except RuntimeError as error:
             self._hand_all_back(f"worker {socket.gethostname()} cannot run functions: {error}")
-        while (attempt := self._next()) is not None:
-            self._call(attempt)
-            self._let_others()
+        try:
+            while (attempt := self._next()) is not None:
+                self._call(attempt)
+                self._let_others()
+        except Exception:
+            self._leave()
+            raise
         if self._way is not None:
             self._way.join()  # a process that ends now would take with it what is not reported
+
+    def _leave(self) -> None:
+        """Leave to others what has not ended, once its leases end: nobody here would take note of its end."""
+        with self._lock:
+            left, self._waiting = self._waiting, deque()
+        keeper().let_go(one.beat for one in left)
+        if self._ahead is not None and len(self._ahead):
+            runners.runner_of(self._engine).renew()
+        self.report()
 
     def _give_ahead(self, attempt: Attempt) -> None:
         """Give the child this call and those behind it, so that neither waits for the other between two short ones."""
