@@ -46,6 +46,31 @@ def test_a_short_attempt_costs_nothing() -> None:
     assert "reconciler-live-log" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_an_end_while_it_begins_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread takes its time to start: who ends the log meanwhile waits for it."""
+    failed: list[BaseException] = []
+
+    def end() -> None:
+        try:
+            live.end()
+        except RuntimeError as error:
+            failed.append(error)
+
+    class Slow(threading.Thread):
+        def start(self) -> None:
+            ending.start()
+            ending.join(0.2)
+            super().start()
+
+    ending = threading.Thread(target=end)
+    live = LiveLog(lambda: b"", lambda _: None)
+    monkeypatch.setattr("worker.attempts.live_log.threading.Thread", Slow)
+    live.begin()
+    ending.join(20)
+    assert not ending.is_alive()
+    assert failed == []
+
+
 def test_nothing_is_stored_after_the_end() -> None:
     """`end` returns when a writing that was under way is over: then the whole log may be written."""
     entered, go_on, written = threading.Event(), threading.Event(), []

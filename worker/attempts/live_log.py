@@ -31,27 +31,21 @@ class LiveLog:
         """
         self._so_far = so_far
         self._write = write
-        self._left = False
-        self._ends: threading.Event | None = None
+        self._lock = threading.Lock()
+        self._ends = threading.Event()
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Start writing; may be called again."""
-        if self._thread is not None:
-            return
-        ends = self._ends = (
-            threading.Event()
-        )  # before it is asked whether all is over: `leave` says that first
-        if not self._left:
-            self._thread = threading.Thread(
-                target=self._follow, args=(ends,), name="reconciler-live-log", daemon=True
-            )
-            self._thread.start()
+        """Start writing, unless that is over; may be called again."""
+        with self._lock:  # who ends it shall not meet a thread that is just being started
+            if self._thread is None and not self._ends.is_set():
+                thread = threading.Thread(target=self._follow, name="reconciler-live-log", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def leave(self) -> None:
         """Stop writing, after the current piece."""
-        self._left = True
-        if self._ends is not None:
+        with self._lock:
             self._ends.set()
 
     def end(self) -> None:
@@ -60,9 +54,9 @@ class LiveLog:
         if self._thread is not None:
             self._thread.join()
 
-    def _follow(self, ends: threading.Event) -> None:
+    def _follow(self) -> None:
         stored, wait = 0, 0.0
-        while not ends.wait(wait):
+        while not self._ends.wait(wait):
             try:
                 text = self._so_far()
                 if len(text) > stored:
