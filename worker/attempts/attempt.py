@@ -154,7 +154,9 @@ class Attempt:
 
     def prepare(self) -> Call | None:
         """Prepare its call before its turn. None: that has to wait, because there is something to fetch or to say first."""
-        if self._prepared is None and self.outcome is None and not self.beat.reason():
+        if self.beat.reason():
+            return None
+        if self._prepared is None and self.outcome is None:
             with suppress(Exception):  # its turn tells
                 self._prepared = prepared_call(self.engine, self.record, self._check_fit)
         return self._prepared

@@ -198,8 +198,9 @@ class ChildProcess:
         self._number = number
         self.untaken = False
         self._answered = True  # what is unread is of the call before: `ahead` tells if this one began
+        kills = self._oom_counter.read()
         if not self.has_ended():  # else it may have run out of memory in this very call
-            self._oom_kills = self._oom_counter.read()
+            self._oom_kills = kills
         return True
 
     def begin_call(self) -> None:
