@@ -22,6 +22,7 @@ from flower_functions import env
 from reconciler.api.action import ActionId, ActionSpec
 from reconciler.api.errors import ActionFailed, ActionTimedOut
 from reconciler.api.template import TaskTemplate, encode_template
+from reconciler.broker.conf import build_app
 from reconciler.cli.standing import health_document
 from reconciler.client import Client
 from reconciler.client.run import Run
@@ -54,8 +55,13 @@ class Garden:
         return dict(self.rows()[name])
 
     def hears(self) -> None:
-        """Wait until Flower shows how calls end: it begins to listen some time after its start, and workers look in turn."""
+        """Wait until Flower shows how calls end: it begins to listen some time after its start, and workers look in turn.
+
+        A worker of steps sends events of tasks once Flower has asked for them, 5 s after its start: nobody waits for that.
+        """
         eventually(lambda: self._shown(garden.returns.delay(1)), PATIENCE)
+        control = build_app(Settings.from_env(self.stack.env())).control
+        eventually(lambda: len(control.enable_events(reply=True, timeout=20, limit=2) or ()) == 2, PATIENCE)
 
     def _shown(self, run: Run) -> bool:
         """Tell whether Flower shows the row of a call soon after its end."""

@@ -8,6 +8,7 @@ import socket
 import string
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -198,8 +199,9 @@ def _answer(server: socket.socket, pieces: Sequence[bytes]) -> None:
         for piece in pieces:
             connection.sendall(piece)
         connection.shutdown(socket.SHUT_WR)
-        while connection.recv(65536):
-            pass
+        with suppress(ConnectionResetError):  # by a client that has left a part of the answer unread
+            while connection.recv(65536):
+                pass
 
 
 def _created(server: socket.socket, timeout: float) -> Created:
