@@ -93,6 +93,8 @@ class HereRunner:
     """Runs the function in this process; it dies with it, as the runner's child does."""
 
     children = 1
+    ahead = None
+    """It is given no call before its turn."""
 
     def functions(self, **_: object) -> dict[str, str]:
         """See `Runner.functions`; now and then as in a worker of an older release, which knows none."""
