@@ -163,6 +163,18 @@ def test_a_batch_that_breaks_off_leaves_no_call_in_the_child(
         assert backend.get(name).phase is ActionPhase.SUCCEEDED
 
 
+def test_the_call_in_hand_of_a_batch_that_breaks_off_is_not_held(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease ends like those of the calls behind it, or nobody else would ever get it."""
+    together = drawn(backend, "none")
+    beats = [attempt.beat for attempt in together._waiting]
+    monkeypatch.setattr(together, "_give_ahead", lambda _: next(iter(())))
+    with pytest.raises(StopIteration):
+        together.run()
+    assert not keeper()._beats.keys() & {*beats}
+
+
 def test_outputs_are_written_while_the_next_call_runs(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

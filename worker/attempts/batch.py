@@ -118,20 +118,23 @@ class Batch:
             keeper().keep([one.beat for one in self._waiting], self._look if together else None)
         except RuntimeError as error:
             self._hand_all_back(f"worker {socket.gethostname()} cannot run functions: {error}")
+        attempt: Attempt | None = None
         try:
             while (attempt := self._next()) is not None:
                 self._call(attempt)
                 self._let_others()
         except Exception:
-            self._leave()
+            self._leave(attempt)
             raise
         if self._way is not None:
             self._way.join()  # a process that ends now would take with it what is not reported
 
-    def _leave(self) -> None:
+    def _leave(self, in_hand: Attempt | None) -> None:
         """Leave to others what has not ended, once its leases end: nobody here would take note of its end."""
         with self._lock:
-            left, self._waiting = self._waiting, deque()
+            left, self._waiting = [*self._waiting], deque()
+            if in_hand is not None and in_hand not in self._ended:
+                left.append(in_hand)
         keeper().let_go(one.beat for one in left)
         if self._ahead is not None and len(self._ahead):
             runners.runner_of(self._engine).renew()
