@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from os import getpid  # calls may replace that of `os`
 from types import FrameType
 from typing import Any, Final, NoReturn
 
@@ -90,7 +91,7 @@ class Child:
         self._ahead: GivenCalls | None = GivenCalls(ahead)
         self._number = 0
         self._reader = FrameReader(_LARGEST_FRAME)
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._in_function = False
         self._stop_asked = False
         self._surroundings = Surroundings(Flags((connection.fileno(), life, ahead.fileno())))
@@ -119,9 +120,9 @@ class Child:
             Ready(registry.digests(), registry.secrets(), registry.needs(), registry.published(LARGEST))
         )
         while (call := self._next_call()) is not None:
-            # in a context of its own, which ends with the call
+            # in a context of its own, which ends with the call, also with what finalizers set
             reply = contextvars.copy_context().run(self._run, call, hello.result_limit)
-            if os.getpid() != self._pid:
+            if getpid() != self._pid:
                 os._exit(_FORKED)
             if isinstance(reply, Returned | Raised | Suspended) and (why := self._spent(hello.memory_limit)):
                 reply = Last(reply, why)
@@ -184,16 +185,26 @@ class Child:
                 attempt, way, registered.signature, patience=call.patience, suspends=call.suspends
             )
         with self._surroundings.around_call(call.env), attempt_context(attempt), parent_context(parent):
-            raised: BaseException | None = None
-            try:
-                reply = self._call(registered, call.inputs, result_limit, parent)
-            except BaseException as error:  # SystemExit and KeyboardInterrupt are errors of the user as well
-                if os.getpid() != self._pid:
-                    raise  # a process the function has forked ends here, as any Python process would
-                raised, reply = error, Interrupted() if self._stop_asked else describe(error)
+            # in a context of its own: what it holds has gone before cleaning up, as has what an exception holds
+            return contextvars.copy_context().run(self._answer, registered, call.inputs, result_limit, parent)
+
+    def _answer(
+        self, registered: RegisteredFunction, inputs: bytes, result_limit: int, parent: Parent | None
+    ) -> FromChild:
+        """Call the function, and say how that ended. It keeps no exception: its frames hold what the function held."""
+        raised: BaseException | None = None
+        try:
+            reply = self._call(registered, inputs, result_limit, parent)
+        except BaseException as error:  # SystemExit and KeyboardInterrupt are errors of the user as well
+            if getpid() != self._pid:
+                raise  # a process the function has forked ends here, as any Python process would
+            raised, reply = error, Interrupted() if self._stop_asked else describe(error)
+        try:
             if parent is not None and parent.suspended and not isinstance(reply, Interrupted):
                 return _suspended(parent, raised, reply, result_limit)
             return reply
+        finally:
+            raised = None  # it and this frame hold each other
 
     def _call(
         self, registered: RegisteredFunction, inputs: bytes, result_limit: int, parent: Parent | None

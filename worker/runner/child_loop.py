@@ -6,10 +6,10 @@ A module of its own because importing asyncio costs 30 ms.
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from os import getpid  # calls may replace that of `os`
 from time import monotonic
 from typing import Any, Final, Self
 
@@ -35,7 +35,7 @@ class ChildLoop:
         self._slow: float = getattr(self._loop, "slow_callback_duration", _SLOW)
         self._executor = _Executor()
         self._main: asyncio.Task[object] | None = None
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._spent = ""
 
     @classmethod
@@ -53,7 +53,7 @@ class ChildLoop:
             return loop.run_until_complete(self._main)
         finally:
             self._main = None
-            if os.getpid() == self._pid:  # not in a process that the function has forked
+            if getpid() == self._pid:  # not in a process that the function has forked
                 self._wind_up(loop)
 
     def cancel(self) -> bool:
@@ -87,7 +87,11 @@ class ChildLoop:
             _unpatch(self._loop)
             with suppress(Exception):  # a loop of the user's may lack any of this
                 self._reset(self._loop)
-        if self._loop is not None and (asyncio.all_tasks(self._loop) or _timers(self._loop)):
+        if self._loop is not None and (
+            asyncio.all_tasks(self._loop)
+            or _timers(self._loop)
+            or (_ready(self._loop) and not self._loop.is_running())
+        ):
             self._wind_up(self._loop)
         spent, self._spent = self._spent, ""
         return spent
@@ -119,6 +123,9 @@ class ChildLoop:
         self._spent = self._spent or left
 
     def _reset(self, loop: asyncio.AbstractEventLoop) -> None:
+        getattr(loop, "_signal_handlers", {}).clear()  # the signals themselves are put back with all others
+        if getattr(loop, "_stopping", False) and not loop.is_running():
+            loop._stopping = False  # type: ignore[attr-defined]  # noqa: SLF001  # it would stop when it runs next
         loop.set_exception_handler(None)
         loop.set_task_factory(None)
         loop.set_debug(self._debug)
@@ -157,6 +164,12 @@ def _timers(loop: asyncio.AbstractEventLoop) -> list[asyncio.Handle]:
     return list(getattr(loop, "_scheduled", ()))
 
 
+def _ready(loop: asyncio.AbstractEventLoop) -> Collection[asyncio.Handle]:
+    """List callbacks whose time has come (of uvloop: none, as above)."""
+    found: Collection[asyncio.Handle] = getattr(loop, "_ready", ())
+    return found
+
+
 def _unpatch(loop: asyncio.AbstractEventLoop) -> None:
     """Give a loop its methods again where a call has put others into it."""
     own = getattr(loop, "__dict__", {})
@@ -193,7 +206,7 @@ async def _end_tasks(loop: asyncio.AbstractEventLoop) -> str:
             )
     for _ in range(_TURNS):
         await asyncio.sleep(0)
-        if not getattr(loop, "_ready", ()):
+        if not _ready(loop):
             break
     return ""
 
@@ -207,6 +220,5 @@ def _tell(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
 
 def _disarm(loop: asyncio.AbstractEventLoop) -> None:
     """Remove what would run during the next call."""
-    for handle in [*_timers(loop), *getattr(loop, "_ready", ())]:
+    for handle in [*_timers(loop), *_ready(loop)]:
         handle.cancel()
-    getattr(loop, "_signal_handlers", {}).clear()  # the signals themselves are put back with all others

@@ -49,8 +49,9 @@ class Modules:
         sys.modules.update(
             {name: module for name, module in self._imported.items() if sys.modules.get(name) is not module}
         )
-        for name in [name for name in sys.modules.keys() - self._imported.keys() if _is_made_by_hand(name)]:
-            del sys.modules[name]
+        for name in sorted(sys.modules.keys() - self._imported.keys()):  # packages before what is below them
+            if _is_made_by_hand(name):
+                del sys.modules[name]
         self._note()
         return self._library.look_at(sys.modules)
 
@@ -65,7 +66,11 @@ def _is_made_by_hand(name: str) -> bool:
     if module is None:
         return True
     traces = ("__spec__", "__file__", "__path__", "__loader__")
-    return "." not in name and all(getattr(module, trace, None) is None for trace in traces)
+    package, dot, _ = name.partition(".")
+    # a package that is there has put it there
+    return not (dot and package in sys.modules) and all(
+        getattr(module, trace, None) is None for trace in traces
+    )
 
 
 class Tracers:
@@ -127,7 +132,7 @@ def _set_filters(filters: tuple[Any, ...]) -> None:
 
 
 def _changed_in_place() -> tuple[list[Any], ...]:
-    return sys.path, sys.meta_path, sys.path_hooks, sys.argv, sys.warnoptions, gc.callbacks
+    return sys.path_hooks, sys.path, sys.meta_path, sys.argv, sys.warnoptions, gc.callbacks, gc.garbage
 
 
 def _lists() -> tuple[tuple[Any, ...], ...]:
@@ -135,6 +140,8 @@ def _lists() -> tuple[tuple[Any, ...], ...]:
 
 
 def _set_lists(kept: tuple[tuple[Any, ...], ...]) -> None:
+    if tuple(sys.path_hooks) != kept[0]:
+        sys.path_importer_cache.clear()  # what those hooks have made of the folders
     for changed, values in zip(_changed_in_place(), kept, strict=True):
         changed[:] = values
 

@@ -9,9 +9,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from io import TextIOWrapper
+from os import getpid  # calls may replace that of `os`
 from time import gmtime, monotonic, sleep
 from typing import Any, Final, Protocol, TextIO
 
@@ -48,6 +49,7 @@ _STREAM: Final[dict[str, Any]] = {
     "line_buffering": True,
     "write_through": False,
 }
+_OUTPUTS: Final = ((1, "stdout"), (2, "stderr"))
 _ROUNDS: Final = 4
 _KILL_TIME: Final = 5.0
 _HELPER_TIME: Final = 2.0
@@ -81,13 +83,13 @@ class Surroundings:
         adopt_orphans()
         self._dumps = Dumps()
         self.spent = ""
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._input = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._output = os.dup(1)
         self._streams: dict[int, TextIOWrapper] = {}
-        self._methods: list[dict[str, Any]] = []  # what was put into each stream; as a rule nothing
+        self._methods: list[dict[str, Any]] = []  # what is put into each stream; calls put methods there
         self._kept_methods: list[dict[str, Any]] = []
-        self._written = self._read = Bodies()
+        self._noted, self._written, self._read = False, Bodies(), Bodies()
         self._around = _Around(self._leave)
         self._handler = logging.StreamHandler()
         formatter = logging.Formatter(_LOG_FORMAT, _TIME_FORMAT)
@@ -99,7 +101,7 @@ class Surroundings:
     def keep(self) -> None:
         """Take the present state, after the imports, as the one that each call will find."""
         self._set_streams()
-        self._processes = descendants(os.getpid())
+        self._processes = descendants(getpid())
         self._environment = Environment()
         self._helpers = Helpers()
         self._builtins = Builtins()
@@ -108,7 +110,7 @@ class Surroundings:
         self.loops = Loops()
         kernel: tuple[Kept, ...] = (Signals(self._dumps), Limits(), *self._also)
         self._first: tuple[Kept, ...] = (Arithmetic(), self._modules, Tracers(), registrations, *kernel)
-        self._last: tuple[Kept, ...] = (self._environment, Settings(), Chance(), Loggers())
+        self._last: tuple[Kept, ...] = (Settings(), Chance(), Loggers())
         self._threads = Threads()
         self._garbage = Garbage()
 
@@ -118,7 +120,7 @@ class Surroundings:
         return self._around
 
     def _leave(self) -> None:
-        if os.getpid() == self._pid:  # not in a process that the function has forked
+        if getpid() == self._pid:  # not in a process that the function has forked
             try:
                 self.spent = self._clean_up()
             except BaseException as error:  # noqa: BLE001  # a handler of the user, a limit that is too low
@@ -131,11 +133,12 @@ class Surroundings:
     def _clean_up(self) -> str:
         """Stop what may fire or forbid, then end what acts, then write all remaining output to this log."""
         self._builtins.restore()  # all that follows is written with them
-        given = (sys.stdout, sys.stderr)
         if self._methods != self._kept_methods:
             for names, kept in zip(self._methods, self._kept_methods, strict=True):
                 names.clear()
                 names.update(kept)
+        if self._let_go_of_given():
+            self._set_outputs()
         why = self._calm()
         for _ in range(_ROUNDS):
             if not self._garbage.collect():
@@ -143,10 +146,23 @@ class Surroundings:
             why += self._calm()  # finalizers spoke, and may have done anything
         else:
             why.append("finalizers of what it left make more that has some")
-        self._flush(given)
+        why += [kept.restore() for kept in self._last]  # what they let go of may write, and set variables
+        self._flush()
         self._set_streams()
-        why += [kept.restore() for kept in self._last]
+        why.append(self._environment.restore())
         return "; ".join(filter(None, why))
+
+    def _let_go_of_given(self) -> bool:
+        """Let go of what a call has put in the place of our streams, which may close ours; tell whether there was any."""
+        found = False
+        for number, name in _OUTPUTS:
+            given = getattr(sys, name, None)
+            if given is not self._streams[number]:
+                with suppress(Exception):  # the user may have put anything there
+                    given.flush()  # type: ignore[union-attr]  # as above
+                setattr(sys, name, self._streams[number])
+                found = True
+        return found
 
     def _calm(self) -> list[str]:
         why = [kept.restore() for kept in self._first]
@@ -156,13 +172,22 @@ class Surroundings:
     def _set_streams(self) -> None:
         """Point the standard streams where they pointed before, whatever a call did to them."""
         os.dup2(self._input, 0)
+        self._set_outputs()
+        if self._read.changed() or sys.stdin is not self._stdin:
+            self._set_input()
+        if not self._noted:
+            self._note_streams()
+
+    def _set_outputs(self) -> None:
+        """Do that for the two that are written to."""
         os.dup2(self._output, 1)
         os.dup2(self._output, 2)
         if not os.get_blocking(1):
             os.set_blocking(1, True)
-        for number, name in ((1, "stdout"), (2, "stderr")):
+        for number, name in _OUTPUTS:
             stream = self._streams.get(number)
-            if stream is None or stream.closed:
+            if stream is None or not _is_open(stream):
+                self._noted, self._written = False, Bodies()
                 stream = self._streams[number] = _opened(number)
                 setattr(sys, name, stream)
                 setattr(
@@ -170,39 +195,42 @@ class Surroundings:
                 )  # else what a call writes there waits in a buffer until a later one
                 self._adopt(name)
                 self._adopt(f"__{name}__")
-                self._methods += map(vars, _parts(stream))
-                self._kept_methods += [dict(vars(part)) for part in _parts(stream)]
-                self._written = Bodies(*(part for each in self._streams.values() for part in _parts(each)))
             if getattr(sys, name) is not stream:
                 setattr(sys, name, stream)
         if self._handler.stream is not sys.stderr:
-            self._handler.setStream(sys.stderr)
-        if self._read.changed() or sys.stdin is not self._stdin:
-            self._set_input()
+            self._handler.stream = sys.stderr  # `setStream` would flush the other one, which may be closed
 
     def _set_input(self) -> None:
         if not _is_at_its_end(sys.stdin):
             sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # stays open between calls
+            sys.__stdin__ = sys.stdin  # type: ignore[misc]  # as with the others
             self._adopt("stdin")
-        self._stdin = sys.stdin
-        self._read = Bodies(*_parts(sys.stdin))
+            self._adopt("__stdin__")
+        self._noted, self._stdin = False, sys.stdin
+
+    def _note_streams(self) -> None:
+        """Take the streams as they are now."""
+        written = [part for stream in self._streams.values() for part in _parts(stream)]
+        read = _parts(self._stdin)
+        self._methods = [getattr(part, "__dict__", {}) for part in (*written, *read)]
+        self._kept_methods = list(map(dict, self._methods))
+        self._noted, self._written, self._read = True, Bodies(*written), Bodies(*read)
 
     def _adopt(self, name: str) -> None:
         """Keep a newly opened stream from now on."""
         if hasattr(self, "_modules"):
             self._modules.adopt(sys, name)
 
-    def _flush(self, given: Iterable[TextIO]) -> None:
+    def _flush(self) -> None:
         """Flush what Python and C have buffered, while it still goes to the log of this call."""
-        ours = self._streams.values()
-        for stream in given:
-            if stream not in ours:
-                with suppress(Exception):  # the user may have put anything there
-                    stream.flush()
         if self._written.changed():
-            for stream in ours:
-                if not stream.closed:
-                    stream.reconfigure(**_STREAM)  # flushes, too
+            for stream in self._streams.values():
+                if _is_open(stream):
+                    try:
+                        stream.reconfigure(**_STREAM)  # flushes, too
+                    except OSError:  # the call has closed the descriptor, or does not want to wait for it
+                        self._set_outputs()
+                        stream.reconfigure(**_STREAM)
             self._written.settle()
         libc.fflush(None)
 
@@ -214,7 +242,7 @@ class Surroundings:
             return ""
         begun = monotonic()
         while _reap():
-            left = descendants(os.getpid()) - self._processes
+            left = descendants(getpid()) - self._processes
             if not left:
                 return ""
             took = monotonic() - begun
@@ -241,6 +269,13 @@ def _opened(descriptor: int) -> TextIOWrapper:
     stream = open(descriptor, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115  # stays open
     stream.reconfigure(**_STREAM)
     return stream
+
+
+def _is_open(stream: TextIO) -> bool:
+    try:
+        return not stream.closed
+    except ValueError:  # detached
+        return False
 
 
 def _parts(stream: Any) -> tuple[Any, ...]:  # noqa: ANN401  # what it consists of has no common type
