@@ -12,13 +12,18 @@ import logging
 import os
 import signal
 import sys
+import threading
 import types
+import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from reconciler.core.functions import registry
 
+KEPT: list[logging.Logger] = []
+PAUSE = threading.Event()
 VARIABLE: ContextVar[object] = ContextVar("VARIABLE")
 WAYS: dict[str, Callable[[], object]] = {}
 
@@ -192,6 +197,33 @@ def hold(path: str) -> NoReturn:
     raise ValueError(f"held {file.name}")
 
 
+@dataclass
+class Unfit:
+    """An argument that is refused, and leaves a thread."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=PAUSE.wait, daemon=True).start()
+        raise ValueError("it does not fit")
+
+
+def refuse(given: Unfit) -> int:
+    """Take nothing."""
+    return len(given.text)
+
+
+def make_loggers(*, kept: bool) -> int:
+    """Make some, of which the module keeps one; tells how many there are."""
+    for number in range(3):
+        made = logging.getLogger(f"made.{uuid.uuid4()}.{number}")
+        made.setLevel(number)
+    if kept:
+        KEPT.append(made)
+    assert all(logging.getLogger(each.name) is each for each in KEPT)
+    return len(logging.root.manager.loggerDict)
+
+
 def look() -> dict[str, str]:
     """Tell what a call finds; equal in each call of each child."""
     sys.modules.pop("colorsys", None)
@@ -215,5 +247,5 @@ async def wait() -> str:
     return "waited"
 
 
-for each in (leave, hold, look, wait):
+for each in (leave, hold, refuse, make_loggers, look, wait):
     registry.register(f"late.{each.__name__}", each)

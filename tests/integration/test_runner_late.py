@@ -9,7 +9,7 @@ import pytest
 from late_functions import WAYS
 from runner_support import LOG_LIMIT, caller, value
 
-from worker.runner.runner import Ended, Raised, Returned, Runner
+from worker.runner.runner import Ended, Raised, Returned, Runner, Unfit
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -46,3 +46,18 @@ def test_a_function_that_failed_holds_nothing(run: Callable[..., Ended], tmp_pat
         failed = run("late.hold", path=str(tmp_path / "locked"))
         assert isinstance(failed, Raised), failed
         assert failed.message.startswith("held"), failed
+
+
+def test_loggers_that_nobody_holds_are_forgotten(run: Callable[..., Ended]) -> None:
+    """Calls that make some each do not slow down those after them; one that a module holds stays what it is."""
+    first = value(run("late.make_loggers", kept=False))
+    assert value(run("late.make_loggers", kept=True)) == first
+    assert value(run("late.make_loggers", kept=False)) == first + 2  # it, and its place in the tree
+
+
+def test_arguments_that_do_not_fit_may_cost_the_process(runner: Runner, run: Callable[..., Ended]) -> None:
+    """What they leave while they are made is looked for, too."""
+    before = runner.children
+    assert isinstance(run("late.refuse", given={"text": ""}), Unfit)
+    assert runner.children == before + 1
+    assert value(run("late.wait")) == "waited"

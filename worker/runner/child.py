@@ -124,7 +124,9 @@ class Child:
             reply = contextvars.copy_context().run(self._run, call, hello.result_limit)
             if getpid() != self._pid:
                 os._exit(_FORKED)
-            if isinstance(reply, Returned | Raised | Suspended) and (why := self._spent(hello.memory_limit)):
+            if isinstance(reply, Returned | Raised | Suspended | Unfit) and (
+                why := self._spent(hello.memory_limit)
+            ):
                 reply = Last(reply, why)
             if isinstance(reply, Last | Interrupted):
                 self._ahead = None  # it serves no other: what waits is given to the next child

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from operator import attrgetter
 from typing import Any, Final
 
@@ -53,6 +54,7 @@ class Loggers:
 
     def _put_back(self) -> bool:
         """Put back each logger that differs; tell whether there was any."""
+        self._forget_unheld()
         changed = False
         for logger in self._all():
             kept = self._kept.get(logger, _BLANK)
@@ -66,9 +68,30 @@ class Loggers:
         self._note()
         return changed
 
+    def _forget_unheld(self) -> None:
+        """Forget what the call has made and nobody holds: one more logger after each call would make each call slower."""
+        known = self._manager.loggerDict
+        for name in sorted(known.keys() - self._names, reverse=True):  # those below others first
+            found = [known[name]]
+            if isinstance(found[0], logging.PlaceHolder):
+                if not found[0].loggerMap:
+                    del known[name]
+                continue
+            maps = [
+                above.loggerMap
+                for above in map(known.get, _above(name))
+                if isinstance(above, logging.PlaceHolder)
+            ]
+            maps = [each for each in maps if found[0] in each]
+            if _references(found) == _ALONE + 1 + len(maps):
+                del known[name]
+                for each in maps:
+                    del each[found[0]]
+
     def _note(self) -> None:
         """Take all loggers as they are now, so that comparing them is one look, in C."""
         known = list(self._manager.loggerDict.values())
+        self._names = set(self._manager.loggerDict)
         self._loggers = self._all()
         self._states = list(map(_state, self._loggers))
         self._lists = [part for logger in self._loggers for part in (logger.handlers, logger.filters)]
@@ -84,6 +107,17 @@ class Loggers:
     def _all(self) -> list[logging.Logger]:
         known = self._manager.loggerDict.values()
         return [logging.root, *(logger for logger in known if isinstance(logger, logging.Logger))]
+
+
+def _above(name: str) -> list[str]:
+    """List the names of what a logger is below of."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _references(only: list[Any]) -> int:
+    """Count who holds the one object in a list, that list too."""
+    return sys.getrefcount(only[0])
 
 
 def _state(logger: logging.Logger) -> _State:
@@ -103,3 +137,7 @@ def _set(logger: logging.Logger, state: _State) -> None:
 
 def _aspect(handler: logging.Handler) -> _Aspect:
     return handler.level, handler.formatter, list(handler.filters)
+
+
+_ALONE: Final = _references([object()])
+"""What `_references` counts when nobody else holds it."""
