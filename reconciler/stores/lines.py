@@ -141,9 +141,10 @@ class Lines(Protocol):
             choose: whether to choose; else only `served` is noted.
         """
 
-    def draw(self, shard: int, line: str, *, owner: str, limit: int, lease: int) -> Draw:
-        """Take the next launches of a line, each with a lease of `lease` ms: at most `limit`, and a part of a long line.
+    def draw(self, shard: int, line: str, *, owner: str, limit: int, lease: int, least: int = 1) -> Draw:
+        """Take the next launches of a line, each with a lease of `lease` ms: a part of the line, and at most `limit`.
 
+        Of a short line `least` are taken all the same, as far as there are so many: a part of it would not be worth a draw.
         At most one worker ever gets a launch. What has ended or is being aborted leaves the line and is not given.
         """
 

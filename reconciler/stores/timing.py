@@ -19,7 +19,7 @@ AGED = 30_000
 AGED_EVERY = 10
 """… with every so many choices of a queue."""
 PART = 4
-"""A draw takes at most the line's launches divided by this, and leaves the rest to other workers."""
+"""A draw takes at most the line's launches divided by this, and leaves the rest to other workers; but see `least` there."""
 RULINGS = 100
 """Notes kept of who paused, moved or limited a queue."""
 PRIORITIES = 20

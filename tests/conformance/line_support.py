@@ -40,9 +40,12 @@ def many(count: int, run: RunId = RUN) -> list[TaskAction]:
     return [make_action(f"a{number:02d}", run=run) for number in range(count)]
 
 
-def draw(store: Store, action: TaskAction, name: str = LINE, *, limit: int = 1, owner: str = "w1") -> Draw:
+def draw(
+    store: Store, action: TaskAction, name: str = LINE, *, limit: int = 1, owner: str = "w1", least: int = 1
+) -> Draw:
     """Draw from a line of the shard of an action."""
-    return store.draw(shard_of(store, action), name, owner=owner, limit=limit, lease=ATTEMPT_LEASE)
+    shard = shard_of(store, action)
+    return store.draw(shard, name, owner=owner, limit=limit, lease=ATTEMPT_LEASE, least=least)
 
 
 def names(drawn: Draw) -> list[str]:

@@ -162,6 +162,8 @@ def test_a_draw_takes_a_part_of_a_long_line(store: Store) -> None:
     assert len(draw(store, actions[0], limit=3).actions) == 3
     assert len(draw(store, actions[0], limit=99).actions) == math.ceil(17 / PART)
     assert draw(store, actions[0], limit=99).left == 12 - math.ceil(12 / PART)
+    assert draw(store, actions[0], limit=5, least=7).left == 4
+    assert draw(store, actions[0], limit=99, least=7).left == 0
 
 
 def test_an_empty_line_gives_nothing(store: Store) -> None:

@@ -196,7 +196,8 @@ class Batch:
             self._ended.append(attempt)
             self._unwritten.append(attempt)
             self.seconds.append(attempt.seconds)
-            self._begin_to_write()
+            if len(self._unwritten) >= _SOME and all(each.done() for each in self._writing[-1:]):
+                self.write()
 
     # -- a turn that takes long ------------------------------------------------------------------------------------
     def _look(self) -> float | None:
@@ -235,13 +236,9 @@ class Batch:
             keeper().let_go(one.beat for one in attempts)
 
     # -- what has ended --------------------------------------------------------------------------------------------
-    def _begin_to_write(self) -> None:
-        """Have outputs written while the next calls run, whenever that is done with those before and there are some."""
-        if (
-            self._threads is None
-            or len(self._unwritten) < _SOME
-            or not all(each.done() for each in self._writing[-1:])
-        ):
+    def write(self) -> None:
+        """Have outputs written, as far as nobody does so yet, before they can be reported."""
+        if self._threads is None or not self._unwritten:
             return
         with suppress(RuntimeError):  # no thread is left on this host: all is written when it is reported
             self._writing.append(self._threads.submit(self._write_some))
@@ -280,6 +277,8 @@ class Batch:
         """Create the objects of what has ended, as far as nobody does so already."""
         with self._lock:
             unwritten, self._unwritten = self._unwritten, []
+        if not unwritten:
+            return
         parcels = parcels_of(self._engine, unwritten)
         made = self._made([(parcel.uri, parcel.data) for parcel in parcels])
         for parcel, done in zip(parcels, made, strict=True):

@@ -185,10 +185,10 @@ class Seat:
             self.queue, worker=self._worker, served=served, first=first, choose=choose
         )
 
-    def draw(self, pick: Pick, limit: int) -> Draw:
-        """Draw so many launches of a line at most."""
+    def draw(self, pick: Pick, limit: int, least: int = 1) -> Draw:
+        """Draw so many launches of a line at most, and so many at least if it has them."""
         return self.engine.store.draw(
-            pick.shard, pick.line, owner=self._owner, limit=limit, lease=self._lease
+            pick.shard, pick.line, owner=self._owner, limit=limit, lease=self._lease, least=least
         )
 
     def others_wait(self) -> bool:

@@ -37,6 +37,8 @@ _BUDGET = 1.0
 """Seconds after which a process gives its place back."""
 _ALONE = 4
 """So few calls are reported at once, and not behind what was drawn before them."""
+_LONG = 0.25
+"""Seconds after which a call is reported before the next one begins, which may end the process: to repeat it costs most."""
 _FOR_OTHERS = 0.2
 """Seconds to rest when all that waits is for other workers, and the ticket has been passed on to them."""
 _PASS_ON_EVERY = 0.25
@@ -47,12 +49,14 @@ class _Process:
 
     Attributes:
         pace: how many launches of each function to draw at a time.
+        left: how many the line drawn from last had left.
         reports: two threads in which, while launches run, what ended before is written and reported: one batch at a time.
         beside: runs others while a function waits.
     """
 
     def __init__(self) -> None:
         self.pace = Pace()
+        self.left: dict[tuple[int, str], int] = {}
         self.reports = ThreadPoolExecutor(2, thread_name_prefix="reconciler-report")
         self.beside = Beside()
 
@@ -99,7 +103,6 @@ class Drawing:
         self._passed_on = -math.inf
         self._process = _process()
         self._report: Future[None] | None = None
-        self._left: dict[tuple[int, str], int] = {}  # in the line drawn from last
         owner = owner or f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
         self._seat = Seat(engine, queue, worker, owner, telling, self._process.beside)
 
@@ -128,10 +131,11 @@ class Drawing:
     def _draw(self, pick: Pick) -> Served:
         """Draw from a line, and run what was drawn."""
         line, undisturbed, given_back = read_line(pick.line), pick.lines == 1, 0
-        left = self._left.get((pick.shard, pick.line), 0) if undisturbed else 0
-        limit = 1 if line.alone else self._process.pace.of(line.function, left)
-        drawn = self._seat.draw(pick, limit)
-        self._left = {(pick.shard, pick.line): drawn.left}
+        left = self._process.left.get((pick.shard, pick.line), 0) if undisturbed else 0
+        pace = self._process.pace
+        limit = 1 if line.alone else pace.of(line.function, left)
+        drawn = self._seat.draw(pick, limit, pace.least(line.function, limit))
+        self._process.left = {(pick.shard, pick.line): drawn.left}
         if drawn.actions and (drawn.left or pick.lines > 1):  # else the next pick tells what there is
             self._pass_on()
         if drawn.actions:
@@ -141,16 +145,19 @@ class Drawing:
             )
             batch.run()
             given_back = batch.given_back
-            self._process.pace.ran(line.function, batch.seconds)
+            pace.ran(line.function, batch.seconds)
             self._report_beside(batch, line.function)
             self._process.beside.rest()  # one slot runs one function
         return self._seat.served(pick, drawn, given_back)
 
     def _report_beside(self, batch: Batch, function: str) -> None:
-        """Have a batch reported beside, one batch at a time. A batch of few calls is reported at once."""
-        if self._report is not None and not self._report.done() and len(batch.seconds) <= _ALONE:
+        """Have a batch reported beside, one batch at a time. One of few calls, or of a long one, is reported at once."""
+        waits = self._report is not None and not self._report.done()
+        if (waits and len(batch.seconds) <= _ALONE) or max(batch.seconds, default=0.0) >= _LONG:
             batch.report()
             return
+        if waits:
+            batch.write()  # S3 need not rest while what ended before is stored
         self._reported()
         report = partial(self._report_of, batch, function)
         try:

@@ -16,6 +16,8 @@ _NEW = 0.3
 """Weight of the newest duration in what is expected of a function."""
 _MOST = 256
 """Most launches of one draw."""
+_WORTH = 0.005
+"""Seconds of work that are worth a draw: it costs about as much by itself, so the end of a line is not parted further."""
 _REPORTED = 32
 """So many may be drawn together however long their reports take: of fewer, what each draw costs would weigh."""
 
@@ -46,10 +48,10 @@ class Pace:
     def __init__(self) -> None:
         self._calls = Expected()
         self._reports = Expected()
-        self._last: dict[str, int] = {}
+        self._most: dict[str, int] = {}
 
     def of(self, function: str, left: int = 0) -> int:
-        """Decide how many to draw: one of a function it has not run yet, then at most twice as many as last time.
+        """Decide how many to draw: one of a function it has not run yet, then at most twice as many as ever.
 
         Args:
             function: its name.
@@ -59,13 +61,17 @@ class Pace:
         reported = max(_REPORTED, self._reports.within(_TOGETHER, function))
         ran = self._calls.within(_TOGETHER, function)
         ran = max(ran, min(left // _SHARE, self._calls.within(_UNDISTURBED, function), _ENOUGH))
-        return max(1, min(ran, reported, 2 * self._last.get(function, 0), _MOST))
+        return max(1, min(ran, reported, 2 * self._most.get(function, 0), _MOST))
+
+    def least(self, function: str, limit: int) -> int:
+        """Decide how many of so many to draw even when they are most of what is left in the line."""
+        return max(1, min(self._calls.within(_WORTH, function), limit)) if limit > 1 else 1
 
     def ran(self, function: str, seconds: Sequence[float]) -> None:
         """Note how long some calls took."""
         if seconds:
             self._calls.note(function, sum(seconds) / len(seconds))
-            self._last[function] = len(seconds)
+            self._most[function] = max(len(seconds), self._most.get(function, 0))
 
     def reported(self, function: str, count: int, seconds: float) -> None:
         """Note how long it took to write and report this many calls together."""

@@ -68,11 +68,11 @@ class QueueLines(Functions):
 
         return for_me
 
-    def draw(self, shard: int, line: str, *, owner: str, limit: int, lease: int) -> Draw:
+    def draw(self, shard: int, line: str, *, owner: str, limit: int, lease: int, least: int = 1) -> Draw:
         with self._lock:
             now, state = self.now(), self._shards[shard]
             standing = state.lines.get(line, {})
-            want = min(limit, max(1, math.ceil(len(standing) / PART)))
+            want = min(limit, max(least, math.ceil(len(standing) / PART)))
             drawn: list[str] = []
             for path in sorted(standing, key=lambda path: (standing[path], path)):
                 if len(drawn) == want:

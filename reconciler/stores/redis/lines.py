@@ -52,10 +52,10 @@ class QueueLines(RedisCore):
         return Pick(int(shard), f"{queue}/{rest}", int(lines)) if rest else Pick(lines=int(lines))
 
     @explain
-    def draw(self, shard: int, line: str, *, owner: str, limit: int, lease: int) -> Draw:
+    def draw(self, shard: int, line: str, *, owner: str, limit: int, lease: int, least: int = 1) -> Draw:
         key, base = self.keys.due(shard), self.keys.base(shard)
         now, left, place, drawn, at = script("draw")(
-            self.client, key, base, line, owner, limit, lease, GRACE, PART
+            self.client, key, base, line, owner, limit, lease, GRACE, PART, least
         )
         found = [(ActionId(*path.decode().split("/")), pairs(flat), kids) for path, flat, kids in drawn]
         self.fetch_shared((action.run_id, fields[b"h"]) for action, fields, _ in found if b"h" in fields)

@@ -7,7 +7,8 @@
 -- ARGV[4]  most launches
 -- ARGV[5]  lease in ms
 -- ARGV[6]  grace in ms after the lease until a step looks
--- ARGV[7]  part of a long line that one draw takes at most: one in so many
+-- ARGV[7]  part of the line that one draw takes at most: one in so many …
+-- ARGV[8]  … but of a short line so many all the same
 -- returns  {now, launches left in the line, place of the first one left, {path, flat fields, {total, open, failed children}}...,
 --           when that was, µs}
 local line, owner, drawn = base .. 'line:' .. ARGV[2], ARGV[3], {}
@@ -30,7 +31,8 @@ local function take(path)
   drawn[#drawn + 1] = { path, key, has_children, claimed }
 end
 
-local want = math.min(tonumber(ARGV[4]), math.max(1, math.ceil(redis.call('ZCARD', line) / tonumber(ARGV[7]))))
+local part = math.ceil(redis.call('ZCARD', line) / tonumber(ARGV[7]))
+local want = math.min(tonumber(ARGV[4]), math.max(tonumber(ARGV[8]), part))
 for _ = 1, 10 do
   local paths = redis.call('ZRANGE', line, 0, want - #drawn - 1)
   for _, path in ipairs(paths) do take(path) end
