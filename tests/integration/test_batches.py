@@ -130,6 +130,7 @@ def test_others_that_wait_get_the_slot_of_a_large_batch(
 ) -> None:
     """Asked after each call, as far as a moment has passed and something is left to be given back."""
     monkeypatch.setattr(batch, "_MOMENT", moment)
+    monkeypatch.setattr(batch, "_LONGER", 0)  # or the next one may have begun already
     left = list(answers)
     together = drawn(backend, others=lambda: left.pop(0))
     alone(together)

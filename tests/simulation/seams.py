@@ -154,6 +154,11 @@ class RandomPace:
         del function, left
         return self._rng.choice((1, 2, 3, 8))
 
+    def least(self, function: str, limit: int) -> int:
+        """Count how many to draw of a short line."""
+        del function
+        return max(1, limit // 2)
+
     def ran(self, function: str, seconds: list[float]) -> None:
         """Ignore the time, which does not matter."""
 
@@ -359,7 +364,9 @@ def seams(sim: Simulation) -> Iterator[None]:
         (
             drawing,
             "_process",
-            lambda: SimpleNamespace(pace=RandomPace(sim), reports=_Reports(sim), beside=_beside(sim)),
+            lambda: SimpleNamespace(
+                pace=RandomPace(sim), left={}, reports=_Reports(sim), beside=_beside(sim)
+            ),
         ),
         (heartbeat, "time", time),
         (heartbeat, "threading", threads(sim)),

@@ -50,6 +50,8 @@ _MOMENT = 0.05
 """Seconds between two looks whether others wait."""
 _SHORT = 16
 """So many are drawn together of short functions only (pace.py): 3 ms at most."""
+_LONGER = 1
+"""So many calls of longer functions wait in the child: more would only have to be taken back when one takes too long."""
 _SOME = 16
 """So many outputs are worth a request for them while the batch still runs."""
 
@@ -104,7 +106,7 @@ class Batch:
         self._others = others
         self._asks = drawn + _MOMENT
         self._began = 0.0
-        self._short = len(records) >= _SHORT
+        self._depth = DEPTH if len(records) >= _SHORT else min(_LONGER, len(records) - 1)
         self._ahead: CallsAhead | None = None
         self._lock = threading.Lock()
         self._way: threading.Thread | None = None
@@ -142,12 +144,12 @@ class Batch:
 
     def _give_ahead(self, attempt: Attempt) -> None:
         """Give the child this call and those behind it, so that neither waits for the other between two short ones."""
-        ahead = runners.runner_of(self._engine).ahead if self._short else None
-        if ahead is None or len(ahead) > DEPTH // 2:
+        ahead = runners.runner_of(self._engine).ahead if self._depth > 0 else None
+        if ahead is None or len(ahead) - attempt.is_given(ahead) > self._depth // 2:
             return
         self._ahead = ahead
         with self._lock:
-            behind = list(islice(self._waiting, DEPTH))
+            behind = list(islice(self._waiting, self._depth))
         made = {id(one): one.prepare() for one in (attempt, *behind)}
         with self._lock:  # what has been given back meanwhile must not run
             calls = (made.get(id(one)) for one in (attempt, *self._waiting))
