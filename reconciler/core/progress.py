@@ -70,6 +70,8 @@ def next_launch(status: ActionStatus, attempt: AttemptRecord, now: int) -> Actio
 def resumed(status: ActionStatus, attempt: AttemptRecord, suspended_at: int, now: int) -> ActionStatus:
     """Return the status of an attempt that goes on: another launch, no failure, and the pause does not count as run time.
 
+    The units of quotas it held are given back, also after no pause: the next launch asks anew, and must not wait for them.
+
     What has run is running, also when its pass was over before any step saw it. A pass that came to its end forgives the
     system failures before it (R27).
     """
@@ -81,6 +83,7 @@ def resumed(status: ActionStatus, attempt: AttemptRecord, suspended_at: int, now
         launches=status.launches + 1,
         resumes=status.resumes + 1,
         system_failures=0,
+        quota_leases=(),
         ran=ran(status, attempt, suspended_at),
         running_at=since + max(0, now - suspended_at) if since else 0,
     )

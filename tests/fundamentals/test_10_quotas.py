@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler import TaskEnvironment
+from reconciler import TaskEnvironment, sleep
 from reconciler.api.phase import ActionPhase
 from reconciler.testing import Lab
 
@@ -17,6 +17,13 @@ env = TaskEnvironment("manual10")
 def train(n: int) -> int:
     """Need one gpu."""
     return n
+
+
+@env.task(resources="gpu")
+def rests() -> str:
+    """Sleep for a moment."""
+    sleep(timedelta(seconds=1))
+    return "rested"
 
 
 @pytest.fixture
@@ -51,3 +58,15 @@ def test_an_abort_frees_its_unit(lab: Lab) -> None:
     lab.work(timedelta(hours=1))
     assert first.phase is ActionPhase.ABORTED
     assert (second.result(), third.result()) == (1, 2)
+
+
+def test_who_goes_on_at_once_does_not_wait_for_its_own_unit() -> None:
+    """Its pause is over before a step sees it: what it held is given back, and asked for anew."""
+    lab = Lab(quotas=("gpu=1",))
+    env.client = lab.client
+    run = rests.delay()
+    lab.step()
+    lab.worker.work()
+    lab.clock.advance(timedelta(seconds=2))
+    lab.work(timedelta(minutes=10))
+    assert run.phase is ActionPhase.SUCCEEDED
