@@ -240,3 +240,28 @@ def test_a_report_whose_answer_got_lost_is_taken(backend: Backend, monkeypatch: 
         assert record.status.outputs is not None
         assert backend.engine.blobs.stat(record.status.outputs.uri) is not None
     assert store.garbage(0) == {}
+
+
+@pytest.mark.rule("R74")
+def test_a_beat_after_the_report_takes_no_end_back(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hears that the launch is over, which is its own doing: nobody is told that its work was superseded."""
+    together, store, told = drawn(backend), backend.engine.store, list[object]()
+    tell = store.conclude
+
+    def beaten(*given: Any) -> ConcludeReport:
+        report = tell(*given)
+        for attempt in ended:
+            attempt.beat.beat()
+        return report
+
+    running = threading.Thread(target=alone, args=(together,))
+    running.start()
+    running.join(60)
+    ended = list(together._ended)
+    monkeypatch.setattr(store, "conclude", beaten)
+    monkeypatch.setattr(
+        together._telling, "ended", lambda _, outcome, *__: told.append(outcome and outcome.ended)
+    )
+    together.report()
+    assert all(attempt.beat.superseded for attempt in ended)
+    assert told == ["returned"] * 3

@@ -253,10 +253,11 @@ class Batch:
             return
         try:
             self._write(ended)
-            self._report([attempt for attempt in ended if not attempt.beat.superseded])
-            for attempt in ended:
-                if attempt.beat.superseded:
-                    self._telling.ended(attempt.record, None)
+            # seen before the report: what a beat is told after it is that the launch has ended
+            lost = [attempt for attempt in ended if attempt.beat.superseded]
+            self._report([attempt for attempt in ended if attempt not in lost])
+            for attempt in lost:
+                self._telling.ended(attempt.record, None)
             self._note_late([attempt.record for attempt in ended if not attempt.taken])
         except Unavailable as error:
             log.warning("attempt.not_reported", count=len(ended), error=str(error))
