@@ -13,7 +13,7 @@ import structlog
 from msgspec.structs import replace
 
 from reconciler import metrics
-from reconciler.api.action import TaskAction
+from reconciler.api.action import SUSPENDED, TaskAction
 from reconciler.api.errors import Unavailable
 from reconciler.api.tokens import FencingToken
 from reconciler.controller.launches import followed
@@ -22,6 +22,7 @@ from reconciler.stores.base import Finished, Store, Write
 from reconciler.stores.concluding import Concluded, ConcludeReport, Ending
 
 log = structlog.get_logger(__name__)
+_OWN_ENDS = frozenset({"returned", "raised", SUSPENDED})
 
 
 class Ended(NamedTuple):
@@ -70,16 +71,22 @@ def _concluded(stepper: Stepper, one: Ended) -> Concluded:
     """Play the round of a launch that has ended, if it is one that needs no claim."""
     write = None
     try:
-        if not _needs_claim(one.record) and stepper.is_inline(one.record):
+        if not _needs_claim(one) and stepper.is_inline(one.record):
             write = _played(stepper, one)
     except Exception as error:  # noqa: BLE001  # the step that is left to do meets it again, and deals with it
         log.warning("attempt.step_not_taken", count=1, error=str(error) or repr(error))
     return Concluded(one.finished, write)
 
 
-def _needs_claim(drawn: TaskAction) -> bool:
-    """Tell whether a claim may show more than what was drawn: children have ended since, or steps died with it."""
-    return drawn.children.total > 0 or drawn.abandoned > 0
+def _needs_claim(one: Ended) -> bool:
+    """Tell whether a claim may show more than what was drawn: children have ended since, or steps died with it.
+
+    Or whether the round does more than decide, which must not be done for a decision that may not be taken: it writes a
+    warning for an end that is not the function's own, and renews units of quotas or asks for those of the next launch.
+    """
+    drawn, ended = one.record, one.finished.outcome.ended
+    beside = ended not in _OWN_ENDS or bool(drawn.status.quota_leases)
+    return beside or drawn.children.total > 0 or drawn.abandoned > 0
 
 
 def _played(stepper: Stepper, one: Ended) -> Write | None:
@@ -113,7 +120,7 @@ def _follow(stepper: Stepper, shard: int, ends: Sequence[Concluded], report: Con
     written = [one.write for one, ending in pairs if ending is Ending.WRITTEN and one.write is not None]
     try:
         stepper.accept(shard, written, commit)
-        if 0 < commit.next_due <= commit.now and Ending.RECORDED not in report.endings:
+        if 0 < commit.next_due <= commit.now and set(report.endings) == {Ending.WRITTEN}:
             stepper.wakes.wake_overdue(shard)
     except Exception as error:  # noqa: BLE001  # as above
         log.warning("attempt.step_left_to_others", count=len(written), error=str(error) or repr(error))

@@ -26,11 +26,12 @@ RAISED = AttemptOutcome(ended="raised", code="ValueError", message="no")
 W, R, S = Ending.WRITTEN, Ending.RECORDED, Ending.SUPERSEDED
 
 
-def lab_of(calls: int = 1, **metadata: Any) -> Lab:
-    """Return a lab with so many calls of a function that stand in line."""
-    template = TaskTemplate(type="function", custom={"function": "demo.f"}, metadata=TaskMetadata(**metadata))
+def lab_of(calls: int = 1, resource: str = "", **metadata: Any) -> Lab:
+    """Return a lab with so many calls of a function that stand in line; with a resource it needs its only unit."""
+    custom = {"function": "demo.f", **({"resource": resource} if resource else {})}
+    template = TaskTemplate(type="function", custom=custom, metadata=TaskMetadata(**metadata))
     spec = ActionSpec(task_type="function", task_template=encode_template(template), inputs=b"{}")
-    lab = Lab(shards=1)
+    lab = Lab(shards=1, quotas=[f"{resource}=1"] if resource else [])
     for _ in range(calls):
         lab.run(spec)
     lab.step()
@@ -124,6 +125,26 @@ def test_a_parent_is_left_to_its_step() -> None:
     assert told(lab, [lab.get(record.id)]) == (R,)
     lab.step()
     assert lab.get(record.id).phase is ActionPhase.SUCCEEDED
+
+
+def test_units_of_a_quota_are_left_to_a_step() -> None:
+    """A round renews them, and asks for those of the next launch: one that is not taken would keep them from all others."""
+    lab = lab_of(resource="gpu")
+    [record] = drawn(lab)
+    assert told(lab, [record]) == (R,)
+    lab.step()
+    assert lab.get(record.id).phase is ActionPhase.SUCCEEDED
+    assert told(lab, [record], AttemptOutcome(ended="suspended", until=lab.clock())) == (S,)
+    assert lab.quotas.held() == []
+
+
+def test_a_warning_is_written_once() -> None:
+    """A fault of the installation is left to the step: it warns of it, whether its decision is taken or not."""
+    lab = lab_of()
+    [record] = drawn(lab)
+    assert told(lab, [record], AttemptOutcome(ended="stopped", code="ReadFailed", message="no S3")) == (R,)
+    lab.step()
+    assert ["no S3" in entry.message for entry in lab.audit()] == [True]
 
 
 def test_who_waits_for_an_end_is_told() -> None:
