@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import pytest
@@ -34,6 +35,7 @@ from reconciler.api.tokens import FencingToken
 from reconciler.api.transition import OutputRef
 from reconciler.stores.base import CommitOutcome, Finished, Store, Write
 from reconciler.stores.concluding import Concluded, ConcludeReport, Ending
+from reconciler.stores.redis.store import RedisStore
 
 pytestmark = pytest.mark.rule("R6", "R74")
 RETURNED = AttemptOutcome(ended="returned", outputs=OutputRef(uri="s3://b/o", sha256="00", size=3))
@@ -335,3 +337,55 @@ def test_what_cannot_be_written_changes_nothing(store: Store) -> None:
         store.conclude(shard_of(store, good), "w1", [ended(good), told])
     assert get(store, good).attempt.outcome is None
     assert get(store, bad).attempt.outcome is None
+
+
+def test_told_twice_in_one_call_it_is_written_once(store: Store) -> None:
+    """One event and one count of its end; the second mention is left to a step, which finds that it has ended."""
+    record = drawn(store)
+    told = ended(record)
+    assert conclude(store, told, told).endings == (Ending.WRITTEN, Ending.RECORDED)
+    assert [one.phase for one in store.events(record.id)].count(ActionPhase.SUCCEEDED) == 1
+    counts = store.counts(RUN)
+    assert counts is not None
+    assert counts.phases == {ActionPhase.SUCCEEDED: 1}
+    found = get(store, record)
+    assert (found.attempt.launch, found.attempt.outcome) == ("", None)
+    assert store.claim(shard_of(store, record), owner="s", limit=9, named=[record.id]).actions == []
+
+
+@contextmanager
+def full(store: RedisStore, shard: int) -> Iterator[None]:
+    """Let the server have no memory left."""
+    del shard
+    store.client.config_set("maxmemory", "1")
+    try:
+        yield
+    finally:
+        store.client.config_set("maxmemory", "0")
+
+
+@contextmanager
+def foreign(store: RedisStore, shard: int) -> Iterator[None]:
+    """Let somebody have written over the channel of events."""
+    key = store.keys.events(shard)
+    kept = store.client.dump(key)
+    store.client.set(key, "x")
+    try:
+        yield
+    finally:
+        store.client.restore(key, 0, kept, replace=True)
+
+
+@pytest.mark.parametrize("harm", [full, foreign])
+@pytest.mark.parametrize("kind", [pytest.param("valkey", marks=pytest.mark.servers)])
+def test_where_no_step_can_be_written_the_outcomes_are_kept(
+    store: RedisStore, harm: Callable[[RedisStore, int], AbstractContextManager[None]]
+) -> None:
+    """A server that refuses the step takes the outcomes all the same: no attempt runs a second time for it."""
+    records = [drawn(store, make_action(name)) for name in ("a", "b")]
+    with harm(store, shard_of(store, records[0])):
+        report = conclude(store, *map(ended, records))
+    assert report == ConcludeReport((Ending.RECORDED,) * 2)
+    for record in records:
+        left_to_its_step(store, record)
+        finish(store, record)

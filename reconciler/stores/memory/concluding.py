@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from reconciler.api.action import ActionId
 from reconciler.stores.base import CommitOutcome
 from reconciler.stores.concluding import Concluded, ConcludeReport, Ending
 from reconciler.stores.memory.attempts import Attempts
@@ -23,16 +24,22 @@ class Concluding(Attempts, Stepping):
             endings = [_ending(state, owner, one) for one in ends]
             fresh = [one for one, ending in zip(ends, endings, strict=True) if ending is None]
             now = self.now()
-            drawn = [one for one in fresh if _as_drawn(state, owner, one, now)]
-            decided = [Decided.of(one.write) for one in drawn if one.write is not None]
+            drawn: dict[ActionId, int] = {}  # told twice in one call, it is written once
+            for place, one in enumerate(fresh):
+                if _as_drawn(state, owner, one, now):
+                    drawn.setdefault(one.finished.action, place)
+            writes = [fresh[place].write for place in drawn.values()]
+            decided = [Decided.of(write) for write in writes if write is not None]
             taken = self.finish_attempts(shard, owner, [one.finished for one in fresh])
             found = iter(
-                (Ending.WRITTEN if one in drawn else Ending.RECORDED) if was_taken else Ending.SUPERSEDED
-                for one, was_taken in zip(fresh, taken, strict=True)
+                (Ending.WRITTEN if drawn.get(one.finished.action) == place else Ending.RECORDED)
+                if taken[place]
+                else Ending.SUPERSEDED
+                for place, one in enumerate(fresh)
             )
             results = tuple(ending or next(found) for ending in endings)
             if drawn:
-                self.claim(shard, owner=owner, limit=0, named=[one.finished.action for one in drawn])
+                self.claim(shard, owner=owner, limit=0, named=list(drawn))
             report, applied = self.decided(shard, decided)
             self.wrote("conclude", results)
         self.tell(applied)

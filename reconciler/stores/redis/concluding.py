@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from reconciler.stores import records
 from reconciler.stores.base import CommitOutcome, Write
 from reconciler.stores.concluding import Concluded, ConcludeReport, Ending
+from reconciler.stores.redis.attempts import Attempts
 from reconciler.stores.redis.changes import Change, change_of
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import open_json
@@ -20,7 +22,7 @@ _ENDINGS = {_DONE: Ending.WRITTEN, 3: Ending.RECORDED, 4: Ending.SUPERSEDED}
 """By outcome of the script."""
 
 
-class Concluding(Stepping):
+class Concluding(Attempts, Stepping):
     """The verb of attempts that end with their steps."""
 
     @explain
@@ -30,7 +32,13 @@ class Concluding(Stepping):
             for one in ends
         ]
         call = (*self.change_call(shard, changes), owner, pack([_end(one) for one in ends]))
-        now, at, arm, outcomes, opened = script("conclude")(self.client, *call)
+        try:
+            now, at, arm, outcomes, opened = script("conclude")(self.client, *call)
+        except (
+            ResponseError
+        ):  # full, or holding foreign data: it takes the outcome alone, as their steps will tell
+            taken = self.finish_attempts(shard, owner, [one.finished for one in ends])
+            return ConcludeReport(tuple(Ending.RECORDED if one else Ending.SUPERSEDED for one in taken))
         done = [_DONE] * outcomes.count(_DONE)
         report = self.commit_report(shard, [now, at, arm, done, opened])
         return ConcludeReport(tuple(_ENDINGS[one] for one in outcomes), report)

@@ -11,7 +11,7 @@
 -- returns  as commit.lua; outcome: 0 ended and written, 3 recorded and due, 4 superseded
 local RECORDED, SUPERSEDED = 3, 4
 local writes = cmsgpack.unpack(ARGV[2])
-local wanted = { unpack(COMMITTED) }
+local wanted, written = { unpack(COMMITTED) }, {}
 for _, field in ipairs({ 's', 'f', 'd', 'ax', 'la' }) do wanted[#wanted + 1] = field end
 
 -- Whether this very write was applied before: its answer got lost on the way.
@@ -36,7 +36,8 @@ for i, one in ipairs(cmsgpack.unpack(ARGV[10])) do
   if lives and not terminal(phase) and current == launch and owner == ARGV[9] then
     local changed = ended_as or step_ends or woken or has_children or stands or deletion or stop or abandoned
     local known = k == drawn_token and tonumber(version) == drawn_version and finalizers == drawn_finalizers
-    if token and known and not changed and not wanted_now(path, due) then
+    if token and known and not changed and not written[path] and not wanted_now(path, due) then
+      written[path] = true -- told twice in one call, it is written once
       -- what a commit would read: claimed, and its attempt has ended
       ends_here[i] = { token, phase, woken, e, token, version, has_children, stands, shared_name, started, owner, token,
         lease_ends, current, placed, priority }
