@@ -87,6 +87,9 @@ class Signals:
             for number, handler in zip(_NUMBERS, self._handlers, strict=True):
                 if handler is not None and _C.getsignal(number) != handler:
                     signal.signal(number, handler)
+            if self._faults:  # it takes its own handlers, which only C has, for still there
+                faulthandler.disable()
+                faulthandler.enable(_ERRORS)
         if self._read_actions() != self._of_c:
             for (number, _), kept in zip(self._actions, self._kept, strict=True):
                 libc.sigaction(number, kept, None)
