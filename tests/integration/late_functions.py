@@ -105,6 +105,28 @@ def speaks_in_the_loop() -> None:
     loop().call_soon(lambda: setattr(Late(), "at", "once"))
 
 
+def _change() -> None:
+    """Change what was looked at first."""
+    os.umask(0o777)
+    sys.setswitchinterval(1)
+    importlib.import_module = None  # type: ignore[assignment]  # the point of it
+
+
+@way
+def changes_in_the_loop() -> None:
+    loop().call_soon(_change)
+
+
+@way
+def changes_in_the_loop_soon_after() -> None:
+    loop().call_soon(lambda: loop().call_soon(_change))
+
+
+@way
+def changes_in_a_thread_that_ends() -> None:
+    threading.Timer(0.01, _change).start()
+
+
 @way
 def streams_wrapped() -> None:
     sys.stdout, sys.stderr = wrapper(sys.stdout), wrapper(sys.stderr)
@@ -242,12 +264,19 @@ def look() -> dict[str, str]:
         "read": (sys.stdin.read(), sys.stdin.readline(), sys.__stdin__ is sys.stdin),
         "process": os.getpid() == os.getppid(),
         "imported": importlib.import_module("colorsys").__name__,
+        "changed": (_mask(), sys.getswitchinterval()),
         "saved": len(gc.garbage),
         "crashes": list(map(_handler_of_c, CRASHES)),
         "made": [name for name in sys.modules if name.startswith("made_by_hand")],
         "loop": (len(loop()._ready), len(loop()._signal_handlers)),
     }
     return {name: repr(value) for name, value in found.items()}
+
+
+def _mask() -> int:
+    found = os.umask(0o022)
+    os.umask(found)
+    return found
 
 
 def _handler_of_c(number: int) -> bytes:

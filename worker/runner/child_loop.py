@@ -6,7 +6,7 @@ A module of its own because importing asyncio costs 30 ms.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from os import getpid  # calls may replace that of `os`
@@ -26,7 +26,13 @@ _METHODS: Final = frozenset(
 
 
 class ChildLoop:
-    """The event loop of all calls of this child. What a call leaves in it is ended with the call."""
+    """The event loop of all calls of this child. What a call leaves in it is ended with the call.
+
+    Attributes:
+        acted: code of the user may have run in the last `restore`.
+    """
+
+    acted = False
 
     def __init__(self) -> None:
         self._policy = asyncio.get_event_loop_policy()
@@ -87,11 +93,9 @@ class ChildLoop:
             _unpatch(self._loop)
             with suppress(Exception):  # a loop of the user's may lack any of this
                 self._reset(self._loop)
-        if self._loop is not None and (
-            asyncio.all_tasks(self._loop)
-            or _timers(self._loop)
-            or (_ready(self._loop) and not self._loop.is_running())
-        ):
+        self.acted = False
+        if self._loop is not None and (asyncio.all_tasks(self._loop) or _callbacks(self._loop)):
+            self.acted = True
             self._wind_up(self._loop)
         spent, self._spent = self._spent, ""
         return spent
@@ -159,15 +163,10 @@ def _current(policy: asyncio.AbstractEventLoopPolicy) -> asyncio.AbstractEventLo
     return None if loop is None or loop.is_closed() else loop
 
 
-def _timers(loop: asyncio.AbstractEventLoop) -> list[asyncio.Handle]:
-    """List callbacks that wait for their time (of uvloop: none, since it does not list them)."""
-    return list(getattr(loop, "_scheduled", ()))
-
-
-def _ready(loop: asyncio.AbstractEventLoop) -> Collection[asyncio.Handle]:
-    """List callbacks whose time has come (of uvloop: none, as above)."""
-    found: Collection[asyncio.Handle] = getattr(loop, "_ready", ())
-    return found
+def _callbacks(loop: asyncio.AbstractEventLoop) -> list[asyncio.Handle]:
+    """List those that wait for their turn or time (of uvloop: none, since it does not list them)."""
+    found = (*getattr(loop, "_ready", ()), *getattr(loop, "_scheduled", ()))
+    return [handle for handle in found if not handle.cancelled()]
 
 
 def _unpatch(loop: asyncio.AbstractEventLoop) -> None:
@@ -206,7 +205,7 @@ async def _end_tasks(loop: asyncio.AbstractEventLoop) -> str:
             )
     for _ in range(_TURNS):
         await asyncio.sleep(0)
-        if not _ready(loop):
+        if not getattr(loop, "_ready", ()):
             break
     return ""
 
@@ -220,5 +219,5 @@ def _tell(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
 
 def _disarm(loop: asyncio.AbstractEventLoop) -> None:
     """Remove what would run during the next call."""
-    for handle in [*_timers(loop), *_ready(loop)]:
+    for handle in _callbacks(loop):
         handle.cancel()

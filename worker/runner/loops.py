@@ -35,6 +35,11 @@ class Loops:
         """Cancel the waiting coroutine, see `ChildLoop.cancel`. False: there is none."""
         return self._loop is not None and self._loop.cancel()
 
+    @property
+    def acted(self) -> bool:
+        """Tell whether code of the user may have run in the last `restore`."""
+        return self._loop is not None and self._loop.acted
+
     def restore(self) -> str:
         """End what a call has left in the loop. Returns why the process cannot serve another call, or nothing."""
         if self._loop is None:

@@ -141,11 +141,11 @@ class Surroundings:
             self._set_outputs()
         why = self._calm()
         for _ in range(_ROUNDS):
-            if not self._garbage.collect():
+            if not (self._garbage.collect() or self.loops.acted or self._threads.acted):
                 break
-            why += self._calm()  # finalizers spoke, and may have done anything
+            why += self._calm()  # code of the user ran, and may have done anything
         else:
-            why.append("finalizers of what it left make more that has some")
+            why.append("what it left does something again each time it is ended")
         why += [kept.restore() for kept in self._last]  # what they let go of may write, and set variables
         self._flush()
         self._set_streams()

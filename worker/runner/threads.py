@@ -29,7 +29,13 @@ _TASKS: Final = "/proc/self/task"
 
 
 class Threads:
-    """Takes the present threads, those that imports have started, as the ones that may run on."""
+    """Takes the present threads, those that imports have started, as the ones that may run on.
+
+    Attributes:
+        acted: others ran, and have ended, during the last `restore`.
+    """
+
+    acted = False
 
     def __init__(self) -> None:
         self._python = set(_python_threads())
@@ -42,8 +48,11 @@ class Threads:
         count = self._thread_count()
         if count <= self._count and self._python.issuperset(_python_threads()):
             self._count = count
+            self.acted = False
             return ""
-        return self._wait()
+        left = self._wait()
+        self.acted = not left
+        return left
 
     def _wait(self) -> str:
         """Wait for threads to end. One just started has run nothing yet, so no frame shows it, but its state does."""
