@@ -26,7 +26,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
 def test_the_next_call_finds_nothing_of_it(
     way: str, runner: Runner, run: Callable[..., Ended], log: Path
 ) -> None:
-    """What acts late acts in its own call; what it closes is opened again; the process serves on."""
+    """What acts late acts in its own call; what it closes is opened again; the process serves on, no slower."""
     fresh, before = value(run("late.look")), runner.children
     ended = run("late.leave", what=way)
     assert isinstance(ended, Raised if way.endswith("exception") else Returned), ended
@@ -37,6 +37,7 @@ def test_the_next_call_finds_nothing_of_it(
     assert log.read_bytes() == b""
     assert value(run("late.wait")) == "waited"
     assert log.read_bytes() == b""
+    assert value(run("late.unsettled")) == 0
     assert runner.children == before
 
 

@@ -112,7 +112,7 @@ class StandardLibrary:
         self._changes = detector()
         self._names: list[Names | Watched] = []
         self._modules: set[str] = set()
-        self._by_module: dict[ModuleType, Names] = {}
+        self._by_owner: dict[ModuleType | logging.Handler, Names] = {}
         for table in (copyreg.dispatch_table, sys._xoptions, logging._levelToName, logging._nameToLevel):  # noqa: SLF001  # no other way
             self._follow(table)  # type: ignore[arg-type]  # keys of any kind
         self._follow(own_dictionary(os.environ))
@@ -143,9 +143,10 @@ class StandardLibrary:
         self._settle()
         return watched
 
-    def adopt(self, module: ModuleType, name: str) -> None:
-        """Keep the present value of a name."""
-        self._by_module[module].kept[name] = vars(module)[name]
+    def adopt(self, owner: ModuleType | logging.Handler, name: str) -> None:
+        """Keep the present value of a name, if the names of its owner are followed."""
+        if owner in self._by_owner:
+            self._by_owner[owner].kept[name] = vars(owner)[name]
 
     def restore(self) -> None:
         """Put back what differs."""
@@ -175,7 +176,7 @@ class StandardLibrary:
         if name.partition(".")[0] in _LIVE or name == "asyncio.events":  # which has the policy
             self._add(Functions(vars(module)))
         else:
-            self._by_module[module] = self._follow(vars(module))
+            self._by_owner[module] = self._follow(vars(module))
         if name == "multiprocessing.process":
             process = module.__dict__["current_process"]()
             self._follow(own_dictionary(process))
@@ -195,8 +196,9 @@ class StandardLibrary:
         )
 
     def _follow_handler(self, handler: logging.Handler) -> None:
-        """Follow a handler, except for its stream, which is ours to set, and checked elsewhere."""
-        for part in (handler, handler.formatter, getattr(handler.formatter, "_style", None)):
+        """Follow a handler and what formats for it."""
+        self._by_owner[handler] = self._follow(own_dictionary(handler))
+        for part in (handler.formatter, getattr(handler.formatter, "_style", None)):
             if part is not None:
                 self._follow(own_dictionary(part))
 

@@ -6,6 +6,7 @@ import codecs
 import decimal
 import gc
 import locale
+import logging
 import socket
 import sys
 import threading
@@ -30,9 +31,9 @@ class Modules:
         self._table = self._library.watch(sys.modules)
         self._note()
 
-    def adopt(self, module: ModuleType, name: str) -> None:
+    def adopt(self, owner: ModuleType | logging.Handler, name: str) -> None:
         """Keep the present value of a name."""
-        self._library.adopt(module, name)
+        self._library.adopt(owner, name)
 
     def restore(self) -> str:
         """Put back what differs. Returns why this process cannot serve another call, or nothing."""

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, suppress
 from io import TextIOWrapper
 from os import getpid  # calls may replace that of `os`
 from time import gmtime, monotonic, sleep
+from types import ModuleType
 from typing import Any, Final, Protocol, TextIO
 
 from worker.runner.arithmetic import Arithmetic
@@ -193,19 +194,20 @@ class Surroundings:
                 setattr(
                     sys, f"__{name}__", stream
                 )  # else what a call writes there waits in a buffer until a later one
-                self._adopt(name)
-                self._adopt(f"__{name}__")
+                self._adopt(sys, name)
+                self._adopt(sys, f"__{name}__")
             if getattr(sys, name) is not stream:
                 setattr(sys, name, stream)
         if self._handler.stream is not sys.stderr:
             self._handler.stream = sys.stderr  # `setStream` would flush the other one, which may be closed
+            self._adopt(self._handler, "stream")
 
     def _set_input(self) -> None:
         if not _is_at_its_end(sys.stdin):
             sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # stays open between calls
             sys.__stdin__ = sys.stdin  # type: ignore[misc]  # as with the others
-            self._adopt("stdin")
-            self._adopt("__stdin__")
+            self._adopt(sys, "stdin")
+            self._adopt(sys, "__stdin__")
         self._noted, self._stdin = False, sys.stdin
 
     def _note_streams(self) -> None:
@@ -216,10 +218,10 @@ class Surroundings:
         self._kept_methods = list(map(dict, self._methods))
         self._noted, self._written, self._read = True, Bodies(*written), Bodies(*read)
 
-    def _adopt(self, name: str) -> None:
+    def _adopt(self, owner: ModuleType | logging.Handler, name: str) -> None:
         """Keep a newly opened stream from now on."""
         if hasattr(self, "_modules"):
-            self._modules.adopt(sys, name)
+            self._modules.adopt(owner, name)
 
     def _flush(self) -> None:
         """Flush what Python and C have buffered, while it still goes to the log of this call."""
