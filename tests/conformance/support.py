@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
+
+import msgspec
 
 from reconciler.api.action import CONDITION, ActionId, ActionSpec, AttemptOutcome, RunId, TaskAction
 from reconciler.api.event import ActionEvent
@@ -37,6 +40,8 @@ RUN = RunId("p", "d", "r1")
 LINE = Line("q", 5, alone=False, fair="p", function="f").name
 """Where launches of these tests stand."""
 PassTime = Callable[[int], None]
+AGES = 1_000_000_000_000
+"""Numbers above are times. What is compared is some ms apart, so only the distance from now counts, in tens of minutes."""
 
 
 def eventually(condition: Callable[[], bool], timeout: float = 15.0) -> None:
@@ -46,6 +51,20 @@ def eventually(condition: Callable[[], bool], timeout: float = 15.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
         pause.wait(0.01)
+
+
+def plain(value: Any, now: int) -> Any:
+    """Write an answer down without the milliseconds by which two stores differ."""
+    if isinstance(value, TaskAction):
+        parts = {name: getattr(value, name) for name in TaskAction.__slots__ if name != "now"}
+        return plain(parts, now)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"in {round((value - now) / 600_000)}0 min" if value > AGES else int(value)
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name), now) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {str(key): plain(one, now) for key, one in value.items()}
+    return [plain(one, now) for one in value] if isinstance(value, list | tuple) else value
 
 
 def make_action(

@@ -24,12 +24,11 @@ from support import (
     phase_write,
     release_write,
     reported,
-    settle,
     shard_of,
     success_write,
 )
 
-from reconciler.api.action import FINALIZER, AttemptOutcome, Deletion, Metadata, TaskAction, record_name
+from reconciler.api.action import AttemptOutcome, Deletion, Metadata, TaskAction, record_name
 from reconciler.api.phase import ActionPhase
 from reconciler.api.tokens import FencingToken
 from reconciler.api.transition import OutputRef
@@ -94,22 +93,6 @@ def test_as_drawn_it_ends_at_once(store: Store) -> None:
     assert counts is not None
     assert counts.phases == {ActionPhase.SUCCEEDED: 1}
     assert due_time(store, record) is None
-
-
-def test_it_is_what_finish_claim_and_commit_would_leave(store: Store) -> None:
-    """Of two alike, one ended in one call and one in three, the records are the same."""
-    one, other = (drawn(store, make_action(name)) for name in ("a", "b"))
-    owing = partial(success_write, keep_finalizer=True)  # so its launch stays
-    assert conclude(store, ended(one, owing)).endings == (Ending.WRITTEN,)
-    assert reported(store, other, RETURNED)
-    committed(store, owing(claimed(store, other)))
-    mine, its = get(store, one), get(store, other)
-    assert (mine.token, mine.version, mine.phase) == (its.token, its.version, its.phase)
-    assert mine.metadata.finalizers == its.metadata.finalizers == (FINALIZER,)
-    assert mine.attempt.outcome is not None
-    assert (mine.attempt.outcome.ended, mine.attempt.owner) == ("returned", its.attempt.owner)
-    assert mine.attempt.lease_until == its.attempt.lease_until == 0
-    settle(store, mine)
 
 
 @pytest.mark.parametrize("keeps", [False, True])

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support import LINE, MAX_COUNTDOWN, RUN, STEP_LEASE, claim, event, make_action, status_in
+from support import LINE, MAX_COUNTDOWN, RUN, STEP_LEASE, claim, event, make_action, plain, status_in
 
 from reconciler.api.action import (
     FINALIZER,
@@ -33,8 +33,6 @@ from reconciler.stores.memory import MemoryStore
 SEED = int(os.environ.get("CONFORMANCE_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 STORIES = 12
 STEPS = 40
-AGES = 1_000_000_000_000
-"""Numbers above are times. The stores are some ms apart, so only the distance from now counts, in tens of minutes."""
 LEASE = 1_200_000
 """Of an attempt, ms: as far as that."""
 PHASES = (
@@ -74,20 +72,6 @@ def submissions(rng: random.Random) -> list[TaskAction]:
             incarnation="abcdefghij",
         )
     return made
-
-
-def plain(value: Any, now: int) -> Any:
-    """Write an answer down without the milliseconds by which two stores differ."""
-    if isinstance(value, TaskAction):
-        parts = {name: getattr(value, name) for name in TaskAction.__slots__ if name != "now"}
-        return plain(parts, now)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"in {round((value - now) / 600_000)}0 min" if value > AGES else int(value)
-    if isinstance(value, msgspec.Struct):
-        return {name: plain(getattr(value, name), now) for name in value.__struct_fields__}
-    if isinstance(value, dict):
-        return {str(key): plain(one, now) for key, one in value.items()}
-    return [plain(one, now) for one in value] if isinstance(value, list | tuple) else value
 
 
 def kept(store: Store, actions: Iterable[TaskAction]) -> Any:
