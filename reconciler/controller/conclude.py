@@ -58,12 +58,12 @@ def conclude(
     room = stepper.slots.take(len(ended), 0)
     try:
         ends = [_concluded(stepper, one) for one in ended[:room]]
-        ends += [Concluded(one.finished) for one in ended[room:]]
-        with followed([one.write for one in ends if one.write is not None], stepper.followers):
-            report = tell(lambda: _sent(stepper.store, shard, owner, ends))
-            _follow(stepper, shard, ends, report)
     finally:
-        stepper.slots.give(room)
+        stepper.slots.give(room)  # nothing is claimed, and the store may be away for minutes
+    ends += [Concluded(one.finished) for one in ended[room:]]
+    with followed([one.write for one in ends if one.write is not None], stepper.followers):
+        report = tell(lambda: _sent(stepper.store, shard, owner, ends))
+        _follow(stepper, shard, ends, report)
     return report.endings
 
 

@@ -219,12 +219,13 @@ def test_a_decision_that_cannot_be_stored_costs_no_outcome(monkeypatch: pytest.M
 
 
 def test_a_store_that_is_away_is_told_again() -> None:
-    """The caller hears of it and repeats the call; what was applied by then is not done twice."""
+    """The caller hears of it and repeats the call, while others may step; what was applied by then is not done twice."""
     lab = lab_of()
     [record] = drawn(lab)
 
     def twice(call: Callable[[], ConcludeReport]) -> ConcludeReport:
         assert call().endings == (W,)
+        assert lab.engine.stepper.slots.taken == 0
         return call()
 
     assert told(lab, [record], tell=twice) == (W,)
