@@ -204,6 +204,17 @@ def hook_of_imports() -> None:
 
 
 @way
+def hook_of_imports_taken_back() -> None:
+    before = sys.path_hooks
+    sys.path_hooks = []
+    sys.path_importer_cache.clear()
+    sys.modules.pop("colorsys")
+    with contextlib.suppress(ImportError):
+        importlib.import_module("colorsys")
+    sys.path_hooks = before
+
+
+@way
 def garbage_saved() -> None:
     gc.set_debug(gc.DEBUG_SAVEALL)
     found: list[object] = []

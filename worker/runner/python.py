@@ -29,6 +29,8 @@ class Modules:
     def __init__(self) -> None:
         self._library = StandardLibrary()
         self._table = self._library.watch(sys.modules)
+        self._finders = self._library.watch(sys.path_importer_cache)
+        self._kept_finders = sys.path_importer_cache.copy()
         self._note()
 
     def adopt(self, owner: ModuleType | logging.Handler, name: str) -> None:
@@ -38,6 +40,9 @@ class Modules:
     def restore(self) -> str:
         """Put back what differs. Returns why this process cannot serve another call, or nothing."""
         self._library.restore()
+        if self._finders.take() and sys.path_importer_cache != self._kept_finders:
+            sys.path_importer_cache.clear()  # what a call's hooks of imports have found, or not, for whole folders
+            sys.path_importer_cache.update(self._kept_finders)
         if sys.modules is self._table.names and not self._table.take():
             return ""
         return self._look_at_imports() if list(sys.modules.values()) != self._values else ""
@@ -133,7 +138,7 @@ def _set_filters(filters: tuple[Any, ...]) -> None:
 
 
 def _changed_in_place() -> tuple[list[Any], ...]:
-    return sys.path_hooks, sys.path, sys.meta_path, sys.argv, sys.warnoptions, gc.callbacks, gc.garbage
+    return sys.path, sys.meta_path, sys.path_hooks, sys.argv, sys.warnoptions, gc.callbacks, gc.garbage
 
 
 def _lists() -> tuple[tuple[Any, ...], ...]:
@@ -141,8 +146,6 @@ def _lists() -> tuple[tuple[Any, ...], ...]:
 
 
 def _set_lists(kept: tuple[tuple[Any, ...], ...]) -> None:
-    if tuple(sys.path_hooks) != kept[0]:
-        sys.path_importer_cache.clear()  # what those hooks have made of the folders
     for changed, values in zip(_changed_in_place(), kept, strict=True):
         changed[:] = values
 
