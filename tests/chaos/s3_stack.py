@@ -18,6 +18,7 @@ from reconciler.client import Client
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
+from reconciler.stores.objects import FOLDER
 
 
 class Spoilt(msgspec.Struct, frozen=True):
@@ -36,9 +37,10 @@ class Spoilt(msgspec.Struct, frozen=True):
     s3: Any
 
     def objects(self) -> dict[str, int]:
-        """Name and size of each object."""
+        """Name and size of each object of an action; the mark of the installation stays."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.stack.servers.s3_bucket)
-        return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
+        found = [item for page in pages for item in page.get("Contents", [])]
+        return {item["Key"]: item["Size"] for item in found if not item["Key"].startswith(f"{FOLDER}/")}
 
     def logged(self, words: str) -> int:
         """Count how often these words stand in the logs of the workers."""
