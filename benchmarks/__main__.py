@@ -56,7 +56,7 @@ _SLOTS = {"levels": 1, "sleeping": 4}
 @click.option("--archived", default=0, help="Pages: runs of which only the archive knows.")
 @click.option("--json", "as_json", is_flag=True, help="The last line is one JSON object.")
 def main(shape: str, n: int, repeat: int, archived: int, *, as_json: bool) -> None:
-    """Measure one SHAPE: fanout, chain, functions, in_turn, levels, naps, sleeping, tree, window.
+    """Measure one SHAPE: fanout, chain, calls, functions, in_turn, levels, naps, sleeping, tree, window.
 
     Or functions beside plain Celery and Huey: peers; what an action costs, part by part: costs; how long one call takes,
     here and with plain Celery: lone; an archive of n runs of 1,000 actions: archive; n calls that wait: waiting; the
@@ -102,6 +102,7 @@ def _stack(shape: str) -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
         functions = shape in {
             "asking",
+            "calls",
             "functions",
             "in_turn",
             "levels",

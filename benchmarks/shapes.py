@@ -37,9 +37,17 @@ def chain(client: Client, n: int) -> int:
     return done
 
 
+def calls(client: Client, n: int) -> int:
+    """So many no-op Python functions, each called when the result of the one before has been read."""
+    from benchmarks import tasks  # noqa: PLC0415  # declares functions: only for the shapes that need them
+
+    tasks.env.client = client
+    return sum(tasks.one.delay(index).result(_TIMEOUT) for index in range(n))
+
+
 def functions(client: Client, n: int) -> int:
     """One run of n no-op Python functions in the attempts worker, results read."""
-    from benchmarks import tasks  # noqa: PLC0415  # declares functions: only for this shape
+    from benchmarks import tasks  # noqa: PLC0415  # as above
 
     tasks.env.client = client
     return sum(tasks.one.map(range(n)).result(_TIMEOUT))
@@ -95,6 +103,7 @@ def levels(client: Client, n: int) -> int:
 
 SHAPES: dict[str, Callable[[Client, int], int]] = {
     "fanout": fanout,
+    "calls": calls,
     "chain": chain,
     "functions": functions,
     "in_turn": in_turn,
