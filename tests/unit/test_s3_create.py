@@ -196,7 +196,9 @@ def _answer(server: socket.socket, pieces: Sequence[bytes]) -> None:
         asked = b""
         while not asked.endswith(b"\r\n\r\ndata"):
             asked += connection.recv(65536)
-        with suppress(OSError):  # the client goes when it has seen enough, also with a part of the answer unread
+        with suppress(
+            OSError
+        ):  # the client goes when it has seen enough, also with a part of the answer unread
             for piece in pieces:
                 connection.sendall(piece)
             connection.shutdown(socket.SHUT_WR)
