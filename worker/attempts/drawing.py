@@ -37,6 +37,8 @@ _BUDGET = 1.0
 """Seconds after which a process gives its place back."""
 _ALONE = 4
 """So few calls are reported at once, and not behind what was drawn before them."""
+_LONE_FOR = 1.0
+"""Seconds for which more calls that come by themselves are expected after one."""
 _LONG = 0.25
 """Seconds after which a call is reported before the next one begins, which may end the process: to repeat it costs most."""
 _FOR_OTHERS = 0.2
@@ -50,6 +52,7 @@ class _Process:
     Attributes:
         pace: how many launches of each function to draw at a time.
         left: how many the line drawn from last had left.
+        lone_at: when a call was drawn that had come by itself while others waited, by the monotonic clock, seconds.
         reports: two threads in which, while launches run, what ended before is written and reported: one batch at a time.
         beside: runs others while a function waits.
     """
@@ -57,6 +60,7 @@ class _Process:
     def __init__(self) -> None:
         self.pace = Pace()
         self.left: dict[tuple[int, str], int] = {}
+        self.lone_at = -math.inf
         self.reports = ThreadPoolExecutor(2, thread_name_prefix="reconciler-report")
         self.beside = Beside()
 
@@ -133,9 +137,12 @@ class Drawing:
         line, undisturbed, given_back = read_line(pick.line), pick.lines == 1, 0
         left = self._process.left.get((pick.shard, pick.line), 0) if undisturbed else 0
         pace = self._process.pace
-        limit = 1 if line.alone else pace.of(line.function, left)
+        beside_lone = time.monotonic() - self._process.lone_at < _LONE_FOR
+        limit = 1 if line.alone else pace.of(line.function, left, beside_lone=beside_lone)
         drawn = self._seat.draw(pick, limit, pace.least(line.function, limit))
         self._process.left = {(pick.shard, pick.line): drawn.left}
+        if not undisturbed and not drawn.left and len(drawn.actions) <= _ALONE:
+            self._process.lone_at = time.monotonic()
         if drawn.actions and (drawn.left or pick.lines > 1):  # else the next pick tells what there is
             self._pass_on()
         if drawn.actions:

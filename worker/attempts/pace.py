@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 _TOGETHER = 0.05
 """Seconds of work that are drawn together."""
+_BESIDE_LONE = 0.02
+"""The same while calls come by themselves, which wait for what was drawn before them."""
 _UNDISTURBED = 0.25
 """Seconds of work that are drawn together when no other line of the queue has launches."""
 _ENOUGH = 12
@@ -50,16 +52,18 @@ class Pace:
         self._reports = Expected()
         self._most: dict[str, int] = {}
 
-    def of(self, function: str, left: int = 0) -> int:
+    def of(self, function: str, left: int = 0, *, beside_lone: bool = False) -> int:
         """Decide how many to draw: one of a function it has not run yet, then at most twice as many as ever.
 
         Args:
             function: its name.
             left: launches in this line, as far as no other line has any: then more of many may be drawn, and given back when
                 others come.
+            beside_lone: whether calls come by themselves, between those of this line.
         """
-        reported = max(_REPORTED, self._reports.within(_TOGETHER, function))
-        ran = self._calls.within(_TOGETHER, function)
+        seconds = _BESIDE_LONE if beside_lone else _TOGETHER
+        reported = max(_REPORTED, self._reports.within(seconds, function))
+        ran = self._calls.within(seconds, function)
         ran = max(ran, min(left // _SHARE, self._calls.within(_UNDISTURBED, function), _ENOUGH))
         return max(1, min(ran, reported, 2 * self._most.get(function, 0), _MOST))
 

@@ -299,13 +299,30 @@ class Creator:
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._idle: deque[tuple[Place, _Connection]] = deque()
+        self._sent: dict[int, deque[_Connection | None]] = {}  # of each call at work, by its `id`
         self._pid = os.getpid()
         self._window = Window()
 
     def create(self, signer: Signer, place: Place, objects: Sequence[tuple[str, bytes]]) -> list[Created]:
-        """Create objects, each a key and its bytes, side by side; return a result for each, in order."""
-        found: list[Created] = []
+        """Create objects, each a key and its bytes, side by side; return a result for each, in order.
+
+        Calls at the same time share what may be on its way, but each may send one request whatever the others do.
+        """
         sent: deque[_Connection | None] = deque()
+        self._sent[id(sent)] = sent
+        try:
+            return self._created(signer, place, objects, sent)
+        finally:
+            del self._sent[id(sent)]
+
+    def _created(
+        self,
+        signer: Signer,
+        place: Place,
+        objects: Sequence[tuple[str, bytes]],
+        sent: deque[_Connection | None],
+    ) -> list[Created]:
+        found: list[Created] = []
         at_once, new, began = self._window.size, 0, time.monotonic()
 
         def answer() -> None:
@@ -314,7 +331,9 @@ class Creator:
                 self._window.note(time.monotonic() - began)
 
         for key, data in objects:
-            if len(sent) >= at_once or (sent and new >= NEW_AT_ONCE and not self._idle):
+            if (sent and sum(map(len, list(self._sent.values()))) >= at_once) or (
+                sent and new >= NEW_AT_ONCE and not self._idle
+            ):
                 answer()
             rested = self._rested(place)
             new += rested is None
