@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
@@ -42,7 +42,7 @@ class GivenUp:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._known: dict[str, int] = {}
-        self._turns: Counter[Hashable] = Counter()
+        self._turns: dict[Hashable, int] = defaultdict(int)
         self.told = 0
 
     def learn(self, waits: Mapping[str, int]) -> None:

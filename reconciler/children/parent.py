@@ -7,7 +7,7 @@ and when what it waits for has ended it is called again, and finds all it has as
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, NoReturn
@@ -66,7 +66,7 @@ class Parent:
         self._replays = is_relaunch(attempt.launch) if replays is None else replays
         self._number = self._counted = self._wakes = 0
         self._waits: list[int] = []
-        self._asked: Counter[str] = Counter()
+        self._asked: dict[str, int] = defaultdict(int)
         self._open: set[int] = set()
         self._answers: dict[int, ask.Answer] = {}
         self.streams = Streams()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from reconciler.environment import TaskEnvironment
 from reconciler.testing import Lab
 from worker.attempts import beside
+from worker.attempts import drawing as drawing_module
 from worker.attempts.drawing import Drawing
 from worker.attempts.pace import Pace
 
@@ -37,6 +40,15 @@ def test_a_new_function_is_drawn_alone_then_twice_as_many() -> None:
         pace.ran("f", [0.0001] * counts[-1])
     assert counts == [1, 2, 4, 8]
     assert pace.of("g") == 1
+
+
+def test_less_is_drawn_while_calls_come_by_themselves() -> None:
+    """They wait for what was drawn before them: 20 ms of it, or what costs as much as a draw."""
+    pace = Pace()
+    pace.ran("f", [0.0009] * 100)
+    assert (pace.of("f"), pace.of("f", beside_lone=True)) == (55, 22)
+    pace.reported("f", 100, 1.0)
+    assert (pace.of("f"), pace.of("f", beside_lone=True)) == (32, 22)
 
 
 def test_the_end_of_a_line_says_nothing_of_the_function() -> None:
@@ -115,6 +127,7 @@ def drawing(lab: Lab, monkeypatch: pytest.MonkeyPatch, batch: type[Slow]) -> Dra
     monkeypatch.setattr(beside, "Batch", batch)
     telling: Any = None
     engine: Any = SimpleNamespace(store=lab.store, messenger=lab.messenger, settings=lab.settings)
+    monkeypatch.setattr(drawing_module, "_processes", {})
     work = Drawing(engine, "attempts", "", telling)
     work._process.pace.ran("pace.noop", [0.001] * 8)
     return work
@@ -143,9 +156,11 @@ def test_one_call_is_reported_before_many_that_ended_first(monkeypatch: pytest.M
     lab.clock.advance(10)  # between the places of the first and the second of the map
     task.submit((9,), run=other.run)  # in another shard, so in another line
     lab.step()
+    assert work._process.lone_at == -math.inf
     work.run()
     assert many.is_set()
     assert one.is_set()
+    assert time.monotonic() - work._process.lone_at < 60  # more of them are expected
 
 
 def test_many_are_written_while_those_before_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:

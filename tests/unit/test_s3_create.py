@@ -7,6 +7,7 @@ import random
 import socket
 import string
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -109,6 +110,7 @@ class Server:
 
     Attributes:
         connections: their count; `next` of it tells how many were made.
+        creator: what creates objects there.
     """
 
     def __init__(self, late: int = 0) -> None:
@@ -144,12 +146,12 @@ class Server:
         """Serve; give what creates objects there, with one `Creator`."""
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         place = msgspec.structs.replace(PLACE, address=("127.0.0.1", self._server.server_port))
-        self._creator = Creator(connect_timeout=10, timeout=30)
+        self.creator = Creator(connect_timeout=10, timeout=30)
         signer = Signer(place, Credentials("AKID", "secret", ""), {})
-        return lambda keys: self._creator.create(signer, place, [(key, b"data") for key in keys])
+        return lambda keys: self.creator.create(signer, place, [(key, b"data") for key in keys])
 
     def __exit__(self, *_: object) -> None:
-        self._creator.close()
+        self.creator.close()
         self._server.shutdown()
         self._server.server_close()
 
@@ -232,6 +234,16 @@ def test_connections_are_made_a_few_at_a_time() -> None:
     with server as create:
         assert create(["soon"] * 2 * AT_ONCE) == [Created.DONE] * 2 * AT_ONCE
     assert next(server.connections) == NEW_AT_ONCE
+
+
+def test_calls_at_the_same_time_share_what_may_be_on_its_way() -> None:
+    """More would only wait in the server. But each may send one request, or a lone call would wait for a large batch."""
+    server = Server()
+    with server as create:
+        server.creator._sent[0] = deque([None] * AT_ONCE)  # of a call at work in another thread
+        assert create(["soon"] * AT_ONCE) == [Created.DONE] * AT_ONCE
+        assert [*server.creator._sent] == [0]
+    assert next(server.connections) == 1
 
 
 def test_a_far_server_is_sent_more_at_a_time() -> None:

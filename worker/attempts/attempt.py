@@ -47,7 +47,7 @@ from worker.attempts.live_log import LiveLog
 from worker.attempts.outcomes import describe
 from worker.attempts.progress import progress_of
 from worker.attempts.retry import retry_outages
-from worker.attempts.secrets import AttemptSecrets, check_declared, resolve
+from worker.attempts.secrets import NO_SECRETS, check_declared, resolve
 from worker.faults import fault_of, storable
 from worker.runner.ahead import CallsAhead
 from worker.runner.runner import (
@@ -101,7 +101,8 @@ class Attempt:
         self._ended: Ended | None = None
         self._text = b""
         self._prepared: Call | None = None
-        self._secrets = AttemptSecrets({})
+        self._secrets = NO_SECRETS
+        self._runs_it: Runner | None = None
         self._live: LiveLog | None = None
         self._made: Desk | None = None
         self.limits = Timeouts()
@@ -216,10 +217,12 @@ class Attempt:
         log.error("attempt.fault", action=str(self.record.id), launch=self.launch, trace=storable(trace))
         return fault_of(error, self.owner, self._secrets.mask_text(str(error)))
 
-    @cached_property
+    @property
     def _runner(self) -> Runner:
         """The runner of the thread in which its call is prepared and made."""
-        return runners.runner_of(self.engine)
+        if self._runs_it is None:
+            self._runs_it = runners.runner_of(self.engine)
+        return self._runs_it
 
     @cached_property
     def _files(self) -> ActionFiles:

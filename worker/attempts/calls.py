@@ -13,7 +13,7 @@ from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.function import config_of
 from reconciler.plugins.state import PluginStateManager
 from reconciler.wiring import Engine
-from worker.attempts.secrets import AttemptSecrets
+from worker.attempts.secrets import NO_SECRETS, AttemptSecrets
 from worker.runner.messages import Call
 
 
@@ -37,7 +37,7 @@ def prepared_call(engine: Engine, record: TaskAction, check: Callable[[], None])
     if context.call_spec.inputs is None:
         return None
     check()
-    return call_of(engine, context, AttemptSecrets({}))
+    return call_of(engine, context, NO_SECRETS)
 
 
 def call_of(engine: Engine, context: TaskExecutionContext, secrets: AttemptSecrets) -> Call:

@@ -32,21 +32,27 @@ class LiveLog:
         self._so_far = so_far
         self._write = write
         self._lock = threading.Lock()
-        self._ends = threading.Event()
+        self._is_over = False
+        self._ends: threading.Event | None = None  # made with the thread: a short attempt has neither
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
         """Start writing, unless that is over; may be called again."""
         with self._lock:  # who ends it shall not meet a thread that is just being started
-            if self._thread is None and not self._ends.is_set():
-                thread = threading.Thread(target=self._follow, name="reconciler-live-log", daemon=True)
+            if self._thread is None and not self._is_over:
+                ends = self._ends = threading.Event()
+                thread = threading.Thread(
+                    target=self._follow, args=(ends,), name="reconciler-live-log", daemon=True
+                )
                 thread.start()
                 self._thread = thread
 
     def leave(self) -> None:
         """Stop writing, after the current piece."""
         with self._lock:
-            self._ends.set()
+            self._is_over = True
+            if self._ends is not None:
+                self._ends.set()
 
     def end(self) -> None:
         """Stop writing, and return when nothing is being written: then the whole log may take its place."""
@@ -54,9 +60,9 @@ class LiveLog:
         if self._thread is not None:
             self._thread.join()
 
-    def _follow(self) -> None:
+    def _follow(self, ends: threading.Event) -> None:
         stored, wait = 0, 0.0
-        while not self._ends.wait(wait):
+        while not ends.wait(wait):
             try:
                 text = self._so_far()
                 if len(text) > stored:

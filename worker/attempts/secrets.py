@@ -119,6 +119,10 @@ class AttemptSecrets:
         return MASK.encode() + tail[longest:] if longest else tail
 
 
+NO_SECRETS = AttemptSecrets({})
+"""Those of an attempt that has none."""
+
+
 class ChildSecrets:
     """The values that calls of one child have had. They are masked in what its later calls write, too.
 
@@ -139,6 +143,9 @@ class ChildSecrets:
             runner.renew()
             self._forms = frozenset()
         self._child = runner.children
+        if secrets is NO_SECRETS and not self._forms:
+            self._last = secrets.forms
+            return secrets
         together = AttemptSecrets(secrets.env, self._forms)
         self._forms |= secrets.forms
         self._last = secrets.forms
@@ -222,4 +229,4 @@ def resolve(record: TaskAction, manager: SecretManager) -> AttemptSecrets:
             name = SecretId(key=secret.key, group=secret.group).name
             lacks = "" if error.retryable else name  # an outage does not count
             raise CannotRun(f"worker {socket.gethostname()}: {error}", lacks=lacks) from error
-    return AttemptSecrets(env)
+    return AttemptSecrets(env) if env else NO_SECRETS
