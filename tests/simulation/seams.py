@@ -149,9 +149,9 @@ class RandomPace:
     def __init__(self, sim: Simulation) -> None:
         self._rng = sim.rng
 
-    def of(self, function: str, left: int) -> int:
+    def of(self, function: str, left: int, *, beside_lone: bool) -> int:
         """Count how many to draw."""
-        del function, left
+        del function, left, beside_lone
         return self._rng.choice((1, 2, 3, 8))
 
     def least(self, function: str, limit: int) -> int:
@@ -365,7 +365,7 @@ def seams(sim: Simulation) -> Iterator[None]:
             drawing,
             "_process",
             lambda: SimpleNamespace(
-                pace=RandomPace(sim), left={}, reports=_Reports(sim), beside=_beside(sim)
+                pace=RandomPace(sim), left={}, lone_at=0.0, reports=_Reports(sim), beside=_beside(sim)
             ),
         ),
         (heartbeat, "time", time),
