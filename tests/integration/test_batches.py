@@ -122,6 +122,25 @@ def test_what_is_given_back_is_as_if_nobody_had_drawn_it(
     assert backend.get("r0").phase is ActionPhase.SUCCEEDED
 
 
+def test_those_before_a_long_one_are_reported_although_nothing_waits_behind_it(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is the last one of its batch, and nobody waits for its end but itself."""
+    together = drawn(backend, "r2", until=tmp_path / "go on")
+    monkeypatch.setattr(batch, "_TURN", 0.1)
+    running = threading.Thread(target=alone, args=(together,))
+    running.start()
+    eventually(lambda: {backend.get(name).phase for name in NAMES[:2]} == {ActionPhase.SUCCEEDED})
+    assert running.is_alive()
+    assert backend.get("r2").attempt.owner == "w"
+    (tmp_path / "go on").touch()
+    running.join(60)
+    together.report()
+    assert (len(together.seconds), together.given_back) == (3, 0)
+    backend.engine.stepper.step(0)
+    assert backend.get("r2").phase is ActionPhase.SUCCEEDED
+
+
 @pytest.mark.parametrize(
     ("moment", "answers", "ran"), [(0, [False, True], 2), (0, [False] * 2, 3), (60, [], 3)]
 )

@@ -181,7 +181,7 @@ class Batch:
 
     def _next(self) -> Attempt | None:
         with self._lock:
-            self._began = time.monotonic()
+            self._began = time.monotonic() if self._waiting else 0.0
             return self._waiting.popleft() if self._waiting else None
 
     def _call(self, attempt: Attempt) -> None:
@@ -203,9 +203,9 @@ class Batch:
 
     # -- a turn that takes long ------------------------------------------------------------------------------------
     def _look(self) -> float | None:
-        """Give back what waits behind a call that takes too long. Returns the seconds until the next look, None: never."""
+        """Make way when a call takes too long. Returns the seconds until the next look, None: never."""
         with self._lock:
-            if not self._waiting:
+            if not self._waiting and not (self._began and self._ended):
                 return None
             left = self._began + _TURN - time.monotonic() if self._began else _TURN / 2
             if left > 0:
@@ -225,6 +225,8 @@ class Batch:
         self.report()
 
     def _give_back(self, attempts: Sequence[Attempt]) -> None:
+        if not attempts:
+            return
         self.given_back += len(attempts)
         launches = [GivenBack(a.record.id, a.launch, a.record.metadata.incarnation) for a in attempts]
         try:
