@@ -127,9 +127,13 @@ def test_those_before_a_long_one_are_reported_although_nothing_waits_behind_it(
 ) -> None:
     """It is the last one of its batch, and nobody waits for its end but itself."""
     together = drawn(backend, "r2", until=tmp_path / "go on")
-    monkeypatch.setattr(batch, "_TURN", 0.1)
     running = threading.Thread(target=alone, args=(together,))
     running.start()
+    eventually(lambda: len(together.seconds) == 2 and not together._waiting)
+    monkeypatch.setattr(
+        batch, "_TURN", 0.0
+    )  # not before, or the start of the process would be what takes long
+    assert together._look() is None
     eventually(lambda: {backend.get(name).phase for name in NAMES[:2]} == {ActionPhase.SUCCEEDED})
     assert running.is_alive()
     assert backend.get("r2").attempt.owner == "w"
