@@ -147,6 +147,7 @@ def prepare(settings: Settings) -> None:
         setattr(pace, "_TOGETHER", 5.0)  # noqa: B010  # as below
     else:
         setattr(batch, "_TURN", 0.005)  # noqa: B010  # most that is drawn together is given back
+    setattr(pace, "_BESIDE_LONE", pace._TOGETHER)  # noqa: B010  # lone calls come all the time here
     setattr(runners, "runner_of", lambda _engine: HereRunner())  # noqa: B010  # mypy allows no method to be replaced
 
 
