@@ -141,7 +141,7 @@ class Drawing:
         limit = 1 if line.alone else pace.of(line.function, left, beside_lone=beside_lone)
         drawn = self._seat.draw(pick, limit, pace.least(line.function, limit))
         self._process.left = {(pick.shard, pick.line): drawn.left}
-        if not undisturbed and not drawn.left and len(drawn.actions) <= _ALONE:
+        if not undisturbed and not drawn.left and 0 < len(drawn.actions) <= _ALONE:
             self._process.lone_at = time.monotonic()
         if drawn.actions and (drawn.left or pick.lines > 1):  # else the next pick tells what there is
             self._pass_on()

@@ -16,7 +16,6 @@ import termios
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
 from typing import Final
 
 LINUX: Final = sys.platform == "linux"
@@ -132,22 +131,22 @@ class OomCounter:
     def __init__(self, pid: int) -> None:
         """Find the counter of the cgroup the process is in now, and keep it open: reading is cheap then."""
         self._descriptor: int | None = None
-        self._text, self._count, self._read_at = b"", 0, 0.0
+        self._text, self._count = b"", 0
         with suppress(OSError):
             for counter in _oom_counters((_PROC / str(pid) / "cgroup").read_text()):
                 with suppress(OSError):
                     self._descriptor = os.open(counter, os.O_RDONLY | os.O_CLOEXEC)
                     return
 
-    def read(self, within: float = 0.0) -> int:
-        """Return the count, read in the last so many seconds; 0 when there is no counter."""
-        if self._descriptor is not None and (now := monotonic()) - self._read_at >= within:
-            self._read_at = now
+    def read(self) -> int:
+        """Read the count; 0 when there is no counter."""
+        if self._descriptor is not None:
             with suppress(OSError):
                 text = os.pread(self._descriptor, 4096, 0)
                 if text != self._text:  # read at each call: it hardly ever changes
                     self._text, self._count = text, _oom_kills(text)
-        return self._count
+                return self._count
+        return 0
 
     def close(self) -> None:
         """Let go of the counter."""

@@ -52,8 +52,6 @@ _DRAIN_CHUNKS: Final = 64
 _REAP_TIMEOUT: Final = 10.0
 _BETWEEN_KILLS: Final = 0.005
 _KEPT_STARTUP_OUTPUT: Final = 8192
-_RECENT: Final = 0.02
-"""Seconds for which a count of what ran out of memory is good enough for the next short call: reading takes 5 us."""
 _DECODER: Final[msgspec.msgpack.Decoder[FromChild]] = msgspec.msgpack.Decoder(FromChild)
 
 
@@ -200,7 +198,7 @@ class ChildProcess:
         self._number = number
         self.untaken = False
         self._answered = True  # what is unread is of the call before: `ahead` tells if this one began
-        kills = self._oom_counter.read(_RECENT)
+        kills = self._oom_counter.read()
         if not self.has_ended():  # else it may have run out of memory in this very call
             self._oom_kills = kills
         return True

@@ -34,9 +34,8 @@ class Concluding(Attempts, Stepping):
         call = (*self.change_call(shard, changes), owner, pack([_end(one) for one in ends]))
         try:
             now, at, arm, outcomes, opened = script("conclude")(self.client, *call)
-        except (
-            ResponseError
-        ):  # full, or holding foreign data: it takes the outcome alone, as their steps will tell
+        except ResponseError:
+            # full, or with foreign data under a key: what the steps meet too, and tell; the outcomes alone are taken
             taken = self.finish_attempts(shard, owner, [one.finished for one in ends])
             return ConcludeReport(tuple(Ending.RECORDED if one else Ending.SUPERSEDED for one in taken))
         done = [_DONE] * outcomes.count(_DONE)
