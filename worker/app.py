@@ -38,6 +38,7 @@ from worker.apart import apart
 from worker.attempts import drawing, runners
 from worker.attempts.broken import broken
 from worker.attempts.flower import LostLaunches
+from worker.attempts.staying import staying
 from worker.confining import confine
 from worker.consuming import watch_of
 from worker.dashboard.defaults import prepare_flower
@@ -233,6 +234,10 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     def queues() -> set[str]:
         return set(map(plain_name, list(consumed.consume_from.values())))
 
+    def say_who_stays() -> None:
+        running = sender.controller.blueprint.state == RUN
+        staying.allow(stay=running and not solo and len(queues()) == 1)
+
     functions = None if _Process.functions is None else len(_Process.functions.keys() - {PROBE})
     quotas = current_engine().reconciler.resource_manager
     liveness = Liveness(
@@ -250,6 +255,7 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
         steps=steps_too,
         watch=watch,
         functions=_told(sender.hostname, queues, settings),
+        each=say_who_stays,
     )
     current_engine().reconciler.setup_with_manager(_Process.manager, settings.max_concurrent_reconciles)
     if steps_too:
@@ -275,6 +281,7 @@ def _troubles() -> list[str]:
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+    staying.allow(stay=False)
     if _Process.manager is not None:
         _Process.manager.guardian.stop()
     if _Process.lacked is not None:

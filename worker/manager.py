@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from reconciler.api.errors import ReconcilerError
 from reconciler.broker.messages import RECONCILE
@@ -24,6 +24,7 @@ class WorkerManager:
         steps: whether this worker consumes the steps queue.
         watch: looks after its consumer; None where the broker is not Redis.
         functions: tells what the worker can run; None when it runs no attempts.
+        each: called each second.
     """
 
     def __init__(
@@ -34,10 +35,11 @@ class WorkerManager:
         steps: bool,
         watch: ConsumerWatch | None = None,
         functions: FunctionsTold | None = None,
+        each: Callable[[], None] = lambda: None,
     ) -> None:
         self._tasks = tasks
         self._steps = steps
-        self.guardian = Guardian(liveness, steps=steps, watch=watch, functions=functions)
+        self.guardian = Guardian(liveness, steps=steps, watch=watch, functions=functions, each=each)
 
     def register(self, name: str, reconciler: TaskActionReconciler, max_concurrent_reconciles: int) -> None:
         """Begin: a steps worker looks at every shard at once, and then every few seconds.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -61,6 +62,7 @@ class Guardian(threading.Thread):
         watch: looks after its consumer; None where the broker is not Redis.
         functions: tells what the worker can run; None when it runs no attempts.
         collecting: collects in a steps worker when nobody has for long.
+        each: called each second.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Guardian(threading.Thread):
         watch: ConsumerWatch | None = None,
         functions: FunctionsTold | None = None,
         collecting: StandIn | None = None,
+        each: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name="reconciler-guardian", daemon=True)
         self._liveness = liveness
@@ -78,6 +81,7 @@ class Guardian(threading.Thread):
         self._watch = watch
         self._functions = functions
         self._collecting = collecting or StandIn()
+        self._each = each
         self._ends = threading.Event()
 
     def run(self) -> None:
@@ -86,6 +90,7 @@ class Guardian(threading.Thread):
         while not self._ends.wait(pause):
             now, pause = time.monotonic(), 1.0
             try:
+                self._each()
                 if self._watch is not None and self._watch.stuck():
                     try:
                         self.stop()

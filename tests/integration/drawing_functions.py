@@ -53,6 +53,13 @@ def aside(index: int) -> int:
     return index
 
 
+@env.task
+def nap(index: int) -> int:
+    """Take 20 ms."""
+    time.sleep(0.02)
+    return index
+
+
 def _differ(book: str, how: str) -> None:
     gate, once = Path(f"{book}.open"), Path(f"{book}.once")
     if how == "wait":

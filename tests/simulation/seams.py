@@ -359,6 +359,7 @@ def seams(sim: Simulation) -> Iterator[None]:
         (batch, "threading", threads(sim)),
         (batch, "keeper", Keepers(sim)),
         (drawing, "time", time),
+        (drawing, "_OVERLAP", range(1, 9)),
         (beside, "time", time),
         (driving, "time", time),
         (

@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import islice, takewhile
-from typing import TypeVar
 
 import structlog
 
@@ -36,12 +36,11 @@ from worker.attempts.fitness import CannotRun
 from worker.attempts.flower import Telling
 from worker.attempts.heartbeat import keeper
 from worker.attempts.packs import parcels_of
-from worker.attempts.retry import OUTAGE
+from worker.attempts.retry import tell_through_outages
 from worker.attempts.traced import trace
 from worker.faults import storable
 from worker.runner.ahead import DEPTH, CallsAhead
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _TURN = 0.1
@@ -76,6 +75,8 @@ class Batch:
         slot: Slot | None = None,
         threads: ThreadPoolExecutor | None = None,
         others: Callable[[], bool] | None = None,
+        nearly: Callable[[], None] | None = None,
+        takes_long: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; begin nothing.
 
@@ -89,6 +90,8 @@ class Batch:
             slot: where tickets are taken while a function waits, if anywhere.
             threads: write the first outputs while the next calls run; without them all are written at the end.
             others: tells whether other launches wait for this slot; asked now and then, all that is left makes way for them.
+            nearly: called when all calls but one have begun, unless what waits has gone back; must return at once.
+            takes_long: called in a thread of its own when a call takes so long that what waits goes back.
         """
         self._engine = engine
         self._shard = shard
@@ -104,6 +107,8 @@ class Batch:
         # a pack is written when all that may go into it is known
         self._threads = None if engine.settings.pack_outputs else threads
         self._others = others
+        self._nearly = nearly
+        self._takes_long = takes_long
         self._asks = drawn + _MOMENT
         self._began = 0.0
         self._depth = DEPTH if len(records) >= _SHORT else min(_LONGER, len(records) - 1)
@@ -112,6 +117,16 @@ class Batch:
         self._way: threading.Thread | None = None
         self.seconds: list[float] = []
         self.given_back = 0
+
+    def keep(self) -> None:
+        """Have the leases renewed before it is run or given back. Raises RuntimeError: no thread is left on this host."""
+        keeper().keep([one.beat for one in self._waiting])
+
+    def give_back(self) -> None:
+        """Give back what waits, in place of `run`."""
+        with self._lock:
+            back, self._waiting = [*self._waiting], deque()
+        self._give_back(back)
 
     def run(self) -> None:
         """Run them all, one after the other. Those that ended are to be reported: see `report`."""
@@ -157,6 +172,7 @@ class Batch:
 
     def _not_begun(self) -> list[Attempt]:
         """Take out of the batch what waits, but for calls that the child has begun before their turn. Needs the lock."""
+        self._nearly = None
         ahead = self._ahead
         if ahead is not None:
             ahead.take_back()
@@ -182,6 +198,11 @@ class Batch:
     def _next(self) -> Attempt | None:
         with self._lock:
             self._began = time.monotonic() if self._waiting else 0.0
+            if (nearly := self._nearly) is not None and len(
+                self._waiting
+            ) <= 2:  # this one, and one behind it
+                self._nearly = None
+                nearly()  # under the lock: who is told that a call takes long knows what it has begun
             return self._waiting.popleft() if self._waiting else None
 
     def _call(self, attempt: Attempt) -> None:
@@ -222,6 +243,7 @@ class Batch:
 
     def _make_way(self, back: list[Attempt]) -> None:
         self._give_back(back)
+        self._takes_long()
         self.report()
 
     def _give_back(self, attempts: Sequence[Attempt]) -> None:
@@ -339,28 +361,10 @@ class Batch:
             Finished(a.record.id, a.launch, a.told(), a.record.metadata.incarnation) for a in attempts
         ]
         ended = [Ended(a.record, end, a.times()[1]) for a, end in zip(attempts, finished, strict=True)]
-        endings = conclude(self._engine.stepper, self._shard, self._owner, ended, self._tell)
+        endings = conclude(self._engine.stepper, self._shard, self._owner, ended, tell_through_outages)
         for attempt, ending in zip(attempts, endings, strict=True):
             attempt.stepped = ending is Ending.WRITTEN
         return tuple(ending is not Ending.SUPERSEDED for ending in endings)
-
-    def _tell(self, tell: Callable[[], T]) -> T:
-        """Report until the store takes it: a finished attempt must not be lost when Redis restarts.
-
-        Raises:
-            StoreUnavailable: the store was away for two minutes.
-        """
-        ends = time.monotonic() + OUTAGE
-        wait = 0.2
-        while True:
-            try:
-                return tell()
-            except Unavailable as error:
-                if time.monotonic() >= ends:
-                    raise
-                log.warning("attempt.report_again", error=str(error))
-                time.sleep(wait)
-                wait = min(wait * 2, 5.0)
 
     def _hand_back(self, attempt: Attempt, why: str, unfit: str = "", lacks: str = "") -> None:
         """Hand a launch back: another worker may be able to run it, or this one after a repair."""
@@ -368,21 +372,10 @@ class Batch:
         log.warning("attempt.handed_back", action=str(record.id), launch=attempt.launch, why=why)
         delay = hand_back_delay(record.attempt.hand_backs + 1, self._engine.reconciler.rng)
         try:
-            taken = self._tell(
-                lambda: (
-                    store.decline_attempt(
-                        record.id,
-                        attempt.launch,
-                        owner=self._owner,
-                        why=reason,
-                        delay=delay,
-                        unfit=unfit,
-                        lacks=lacks,
-                        incarnation=record.metadata.incarnation,
-                    ),
-                )
-            )
-            self._telling.handed_back(record, reason if taken[0] else None)
+            decline = partial(store.decline_attempt, record.id, attempt.launch, owner=self._owner, why=reason)
+            more = {"unfit": unfit, "lacks": lacks, "incarnation": record.metadata.incarnation}
+            taken = tell_through_outages(partial(decline, delay=delay, **more))
+            self._telling.handed_back(record, reason if taken else None)
         except Unavailable as error:
             log.warning("attempt.not_reported", count=1, error=str(error))
         finally:

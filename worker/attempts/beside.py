@@ -202,9 +202,12 @@ class Seat:
         self,
         pick: Pick,
         drawn: Draw,
+        *,
         slot: Slot | None = None,
         threads: ThreadPoolExecutor | None = None,
         others: Callable[[], bool] | None = None,
+        nearly: Callable[[], None] | None = None,
+        takes_long: Callable[[], None] = lambda: None,
     ) -> Batch:
         """Return what was drawn, ready to run; with a slot, others run there while a function waits."""
         return Batch(
@@ -212,6 +215,8 @@ class Seat:
             slot=slot,
             threads=threads,
             others=others,
+            nearly=nearly,
+            takes_long=takes_long,
         )
 
     def served(self, pick: Pick, drawn: Draw, given_back: int = 0) -> Served:

@@ -1,7 +1,8 @@
 """The Celery task of attempts: takes a ticket, draws launches from the lines of a queue, and runs them.
 
 While there is more, the ticket is passed on, so that other workers draw as well. After a second this process gives its place
-back and leaves the rest to the next ticket: a worker that is asked to stop is held up no longer than by what it runs.
+back and leaves the rest to the next ticket, or later if nobody else can want it (staying.py): a worker that is asked to stop
+is held up no longer than by what it runs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import socket
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 from celery import Celery, Task
@@ -20,13 +23,14 @@ from celery import Celery, Task
 from reconciler.api.errors import Unavailable
 from reconciler.broker.messages import RUN_ATTEMPTS
 from reconciler.core.line import read_line
-from reconciler.stores.lines import Pick, Served
+from reconciler.stores.lines import Draw, Pick, Served
 from reconciler.tickets import announce_queue
 from reconciler.wiring import Engine
 from worker.attempts.batch import Batch
 from worker.attempts.beside import Beside, Seat
 from worker.attempts.flower import Telling
 from worker.attempts.pace import Pace
+from worker.attempts.staying import staying
 from worker.attempts.ticket import Ticket
 from worker.process import current_engine
 from worker.receiving import STRATEGY
@@ -34,7 +38,9 @@ from worker.receiving import STRATEGY
 log = structlog.get_logger(__name__)
 
 _BUDGET = 1.0
-"""Seconds after which a process gives its place back."""
+"""Seconds after which a process gives its place back, if others may want it."""
+_LONGEST = 10.0
+"""Seconds after which it does so in any case: Celery replaces or ends processes of its pool only between two tickets."""
 _ALONE = 4
 """So few calls are reported at once, and not behind what was drawn before them."""
 _LONE_FOR = 1.0
@@ -44,6 +50,8 @@ _LONG = 0.25
 _FOR_OTHERS = 0.2
 """Seconds to rest when all that waits is for other workers, and the ticket has been passed on to them."""
 _PASS_ON_EVERY = 0.25
+_OVERLAP = range(3, 16)
+"""Of so many drawn together the last ones take longer than a draw, and not so long that what comes would go back."""
 
 
 class _Process:
@@ -53,7 +61,8 @@ class _Process:
         pace: how many launches of each function to draw at a time.
         left: how many the line drawn from last had left.
         lone_at: when a call was drawn that had come by itself while others waited, by the monotonic clock, seconds.
-        reports: two threads in which, while launches run, what ended before is written and reported: one batch at a time.
+        reports: threads in which, while launches run, what ended before is written and reported, one batch at a time, and
+            what comes next is drawn.
         beside: runs others while a function waits.
     """
 
@@ -61,7 +70,7 @@ class _Process:
         self.pace = Pace()
         self.left: dict[tuple[int, str], int] = {}
         self.lone_at = -math.inf
-        self.reports = ThreadPoolExecutor(2, thread_name_prefix="reconciler-report")
+        self.reports = ThreadPoolExecutor(3, thread_name_prefix="reconciler-report")
         self.beside = Beside()
 
 
@@ -88,6 +97,14 @@ def register(app: Celery) -> None:
         Drawing(engine, queue, str(self.request.hostname or ""), Telling(app, self.request.hostname)).run()
 
 
+class _Coming(NamedTuple):
+    """The line that was picked, and what was drawn from it, if it was drawn already."""
+
+    pick: Pick
+    drawn: Draw | None = None
+    batch: Batch | None = None
+
+
 class Drawing:
     """Does the work of one ticket.
 
@@ -107,34 +124,50 @@ class Drawing:
         self._passed_on = -math.inf
         self._process = _process()
         self._report: Future[None] | None = None
+        self._served: tuple[Served, ...] = ()
+        self._lock = threading.Lock()
+        self._coming: Future[_Coming] | None = None
+        began = time.monotonic()
+        self._ends, self._latest = began + _BUDGET, began + _LONGEST
         owner = owner or f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
         self._seat = Seat(engine, queue, worker, owner, telling, self._process.beside)
 
     def run(self) -> None:
         """Draw and run until nothing is left for this worker, or the budget is used up."""
-        ends = time.monotonic() + _BUDGET
-        served: tuple[Served, ...] = ()
         first = True
         try:
             while True:
-                goes_on = time.monotonic() < ends
-                pick = self._seat.pick(served, first=first, choose=goes_on)
+                goes_on = self._goes_on()
+                coming = self._take_coming() or _Coming(self._pick(first=first, choose=goes_on))
                 first = False
-                if not pick.line:
-                    self._leave(pick, tired=not goes_on)
+                if not coming.pick.line:
+                    self._leave(coming.pick, tired=not goes_on)
                     return
-                served = (self._draw(pick),)
+                self._run(coming if coming.drawn else self._drawn(coming.pick))
         except (
             Unavailable
         ) as error:  # leases end, and the resync sweep sends a ticket once the server is back
             log.warning("line.unavailable", queue=self._queue, error=str(error))
         finally:
+            self._give_back_coming()
             self._reported()
             self._process.beside.rest()
 
-    def _draw(self, pick: Pick) -> Served:
-        """Draw from a line, and run what was drawn."""
-        line, undisturbed, given_back = read_line(pick.line), pick.lines == 1, 0
+    def _goes_on(self) -> bool:
+        """Tell whether more may be drawn for this ticket."""
+        now = time.monotonic()
+        if self._ends <= now < self._latest and staying.allowed():
+            self._ends = now + _BUDGET
+        return now < self._ends
+
+    def _pick(self, *, first: bool, choose: bool) -> Pick:
+        """Pick a line, and tell what became of the one before."""
+        served, self._served = self._served, ()
+        return self._seat.pick(served, first=first, choose=choose)
+
+    def _drawn(self, pick: Pick) -> _Coming:
+        """Draw from a line."""
+        line, undisturbed = read_line(pick.line), pick.lines == 1
         left = self._process.left.get((pick.shard, pick.line), 0) if undisturbed else 0
         pace = self._process.pace
         beside_lone = time.monotonic() - self._process.lone_at < _LONE_FOR
@@ -145,17 +178,72 @@ class Drawing:
             self._process.lone_at = time.monotonic()
         if drawn.actions and (drawn.left or pick.lines > 1):  # else the next pick tells what there is
             self._pass_on()
-        if drawn.actions:
-            others = self._seat.others_wait if undisturbed else None
-            batch = self._seat.batch(
-                pick, drawn, slot=self._seat, threads=self._process.reports, others=others
-            )
-            batch.run()
-            given_back = batch.given_back
-            pace.ran(line.function, batch.seconds)
-            self._report_beside(batch, line.function)
-            self._process.beside.rest()  # one slot runs one function
-        return self._seat.served(pick, drawn, given_back)
+        overlaps = undisturbed and drawn.left > 0 and len(drawn.actions) in _OVERLAP
+        batch = self._seat.batch(
+            pick,
+            drawn,
+            slot=self._seat,
+            threads=self._process.reports,
+            others=self._seat.others_wait if undisturbed else None,
+            nearly=partial(self._look_ahead, pick) if overlaps else None,
+            takes_long=self._give_back_coming,
+        )
+        return _Coming(pick, drawn, batch)
+
+    def _run(self, coming: _Coming) -> None:
+        """Run what was drawn."""
+        pick, drawn, batch = coming
+        assert drawn is not None  # it was drawn
+        assert batch is not None  # as above
+        self._served = (self._seat.served(pick, drawn),)
+        if not drawn.actions:
+            return
+        batch.run()
+        if batch.given_back:
+            self._give_back_coming()  # it has to make way as well
+            if self._served:
+                self._served = (self._seat.served(pick, drawn, batch.given_back),)
+        function = read_line(pick.line).function
+        self._process.pace.ran(function, batch.seconds)
+        self._report_beside(batch, function)
+        self._process.beside.rest()  # one slot runs one function
+
+    # -- while the last calls of a batch run ---------------------------------------------------------------------------
+    def _look_ahead(self, pick: Pick) -> None:
+        """Begin to draw what comes next."""
+        if not self._goes_on():
+            return
+        served, self._served = self._served, ()
+        try:
+            self._coming = self._process.reports.submit(partial(self._ahead, pick, served))
+        except RuntimeError:  # no thread is left on this host
+            self._served = served
+
+    def _ahead(self, before: Pick, served: tuple[Served, ...]) -> _Coming:
+        """Pick a line, and draw from it if it is the same and still the only one."""
+        pick = self._seat.pick(served, first=False, choose=True)
+        if pick != before:
+            return _Coming(pick)
+        coming = self._drawn(pick)
+        if coming.batch is not None:
+            with suppress(RuntimeError):  # no thread is left on this host, which its turn tells
+                coming.batch.keep()
+        return coming
+
+    def _take_coming(self) -> _Coming | None:
+        """Take what comes next, if that is known; one caller gets it."""
+        with self._lock:
+            coming, self._coming = self._coming, None
+        return coming.result() if coming is not None else None
+
+    def _give_back_coming(self) -> None:
+        """Give back what was drawn ahead."""
+        try:
+            coming = self._take_coming()
+            if coming is not None and coming.batch is not None:
+                coming.batch.give_back()
+        except Unavailable as error:  # leases end
+            log.warning("line.unavailable", queue=self._queue, error=str(error))
 
     def _report_beside(self, batch: Batch, function: str) -> None:
         """Have a batch reported beside, one batch at a time. One of few calls, or of a long one, is reported at once."""

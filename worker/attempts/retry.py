@@ -1,4 +1,4 @@
-"""Read and write S3 for an attempt: retried through an outage, and bounded in time once the attempt must stop."""
+"""Go on through an outage: S3 is asked again until the attempt must stop, and its end is told until the store takes it."""
 
 from __future__ import annotations
 
@@ -43,6 +43,24 @@ def retry_outages(do: Callable[[], T], beat: Heartbeat, grace: float) -> T:
                 raise
             log.warning("attempt.s3_again", error=str(error))
             _pause(wait, beat)
+            wait = min(wait * 2, 5.0)
+
+
+def tell_through_outages(tell: Callable[[], T]) -> T:
+    """Report until the store takes it: a finished attempt must not be lost when Redis restarts.
+
+    Raises:
+        StoreUnavailable: the store was away for two minutes.
+    """
+    ends, wait = time.monotonic() + OUTAGE, 0.2
+    while True:
+        try:
+            return tell()
+        except Unavailable as error:
+            if time.monotonic() >= ends:
+                raise
+            log.warning("attempt.report_again", error=str(error))
+            time.sleep(wait)
             wait = min(wait * 2, 5.0)
 
 

@@ -1,0 +1,163 @@
+"""What a process draws while the last calls of a batch run: the next calls begin at once, and make way as all others do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_support import Backend, backend_on, eventually, stop_runner
+
+from reconciler.api.phase import ActionPhase
+from reconciler.broker.conf import build_app
+from reconciler.embedded.servers import EmbeddedServers
+from reconciler.stores.lines import Draw
+from worker.attempts import drawing
+from worker.attempts.drawing import Drawing
+from worker.attempts.flower import Telling
+from worker.attempts.pace import Pace
+from worker.attempts.runners import close_runner, runner_of
+
+pytestmark = pytest.mark.servers
+NAMES = [f"r{number}" for number in range(9)]
+TOGETHER = 3
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Valkey and S3 of this module."""
+    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+    stop_runner()
+
+
+@pytest.fixture
+def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """An installation whose runs lie in one shard, and a process that draws three launches at a time."""
+    monkeypatch.setattr(drawing, "_processes", {})
+    monkeypatch.setattr(Pace, "of", lambda *_, **__: TOGETHER)
+    monkeypatch.setattr(Pace, "least", lambda *_: TOGETHER)
+    with backend_on(servers, monkeypatch) as made:
+        monkeypatch.setenv("RECONCILER_SHARDS", "1")
+        made.store.close()
+        one_shard = Backend()
+        yield one_shard
+        one_shard.store.close()
+
+
+class Worker:
+    """The work on one ticket, in a thread.
+
+    Attributes:
+        drawn: the runs of each draw.
+    """
+
+    def __init__(self, backend: Backend, monkeypatch: pytest.MonkeyPatch, slow: str, until: Path) -> None:
+        for name in NAMES:
+            backend.call(name, "rest", seconds=0, **({"until": str(until)} if name == slow else {}))
+            backend.engine.stepper.step(0)
+        self.drawn: list[list[str]] = []
+        draw: Callable[..., Draw] = backend.engine.store.draw
+
+        def noted(*given: Any, **named: Any) -> Draw:
+            found = draw(*given, **named)
+            self.drawn.append([record.id.run for record in found.actions])
+            return found
+
+        monkeypatch.setattr(backend.engine.store, "draw", noted)
+        self._engine = backend.engine
+        telling = Telling(build_app(backend.settings), "here")
+        self._work = Drawing(backend.engine, "attempts", "", telling, owner="w")
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        """In a thread that goes: its process of functions goes with it."""
+        try:
+            runner_of(self._engine).functions()  # the start of its process is no long call
+            self._work.run()
+        finally:
+            close_runner()
+
+
+def test_the_next_launches_are_drawn_while_the_last_ones_run(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The second of three runs until the next three are drawn: a process that draws only between two batches never is."""
+    gate = tmp_path / "go on"
+    worker = Worker(backend, monkeypatch, "r1", gate)
+    eventually(lambda: NAMES[TOGETHER : 2 * TOGETHER] in worker.drawn)
+    gate.touch()
+    worker.thread.join(60)
+    assert not worker.thread.is_alive()
+    for name in NAMES:
+        backend.end(name)
+        record = backend.get(name)
+        assert (record.phase, record.status.attempts, record.status.launches) == (ActionPhase.SUCCEEDED, 1, 0)
+
+
+def test_what_was_drawn_ahead_goes_back_when_a_call_takes_long(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It has no owner and has spent nothing, while the call before it still runs, and others may draw it."""
+    gate = tmp_path / "go on"
+    worker = Worker(backend, monkeypatch, "r2", gate)
+    ahead = NAMES[TOGETHER : 2 * TOGETHER]
+    eventually(lambda: ahead in worker.drawn)
+    eventually(lambda: not any(backend.get(name).attempt.owner for name in ahead))
+    assert backend.get("r2").attempt.owner == "w"
+    [head] = backend.store.look(0).lines
+    again = backend.store.draw(
+        0, head.line, owner="other", limit=TOGETHER, lease=6_000, least=TOGETHER
+    ).actions
+    assert [record.id.run for record in again] == ahead
+    assert {(record.status.launches, record.attempt.hand_backs) for record in again} == {(0, 0)}
+    gate.touch()
+    worker.thread.join(60)
+    assert not worker.thread.is_alive()
+    for name in set(NAMES) - set(ahead):
+        backend.end(name)
+        assert backend.get(name).phase is ActionPhase.SUCCEEDED
+
+
+def test_the_leases_of_what_was_drawn_ahead_are_renewed(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Before its turn, too: its owner lives, so nobody takes it for lost."""
+    monkeypatch.setattr("worker.attempts.batch._TURN", 60.0)  # nothing is given back by itself
+    monkeypatch.setattr("worker.attempts.heartbeat._FIRST_BEAT", 0.05)
+    gate = tmp_path / "go on"
+    worker = Worker(backend, monkeypatch, "r1", gate)
+    name = NAMES[TOGETHER]
+    eventually(lambda: backend.get(name).attempt.owner == "w")
+    drawn = backend.get(name).attempt.lease_until
+    eventually(lambda: backend.get(name).attempt.lease_until > drawn)
+    gate.touch()
+    worker.thread.join(60)
+    for each in NAMES:
+        backend.end(each)
+        assert backend.get(each).status.attempts == 1
+
+
+def test_what_was_drawn_ahead_makes_way_for_others(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another line has a launch by now, so what was drawn for this one alone goes back before any of it begins."""
+    monkeypatch.setattr("worker.attempts.batch._TURN", 60.0)
+    monkeypatch.setattr("worker.attempts.batch._MOMENT", 0.0)
+    monkeypatch.setattr("worker.attempts.batch._LONGER", 0)  # or the last one would have begun already
+    gate = tmp_path / "go on"
+    worker = Worker(backend, monkeypatch, "r1", gate)
+    ahead = NAMES[TOGETHER : 2 * TOGETHER]
+    eventually(lambda: ahead in worker.drawn)
+    backend.call("other", "greet", name="Ann")
+    backend.engine.stepper.step(0)
+    gate.touch()
+    worker.thread.join(60)
+    assert not worker.thread.is_alive()
+    assert sum(ahead[0] in draw for draw in worker.drawn) > 1  # it was drawn anew
+    for name in ("other", *NAMES):
+        backend.end(name)
+        assert backend.get(name).status.attempts == 1
