@@ -38,6 +38,7 @@ from reconciler.core.events import observed_attempts
 from reconciler.core.half_stored import half_stored_text, is_open, is_rootless
 from reconciler.stores.base import AbortOutcome, AbortReport, Store
 from reconciler.stores.counts import RunCounts, RunSummary
+from reconciler.stores.ended import AnyEnd
 from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore
 
@@ -101,7 +102,7 @@ class Actions:
         """
         action = action_of(action, *self.place)
         found = self.store.get(action)
-        if found is not None and self._is_own(found):
+        if found is not None and self._is_own(found.metadata.incarnation):
             return found
         run = self._archived(action.run_id)
         record = run.get(action) if run is not None else None
@@ -127,9 +128,9 @@ class Actions:
         """Make the error for an action, or a run, that neither the store nor the archive has."""
         return ActionNotFound(action, incarnation=self._meant, also=self.archived.why_none, **why)
 
-    def _is_own(self, record: TaskAction) -> bool:
-        """Tell whether a record belongs to the run that is meant, not to a later run of its name."""
-        del record
+    def _is_own(self, incarnation: str) -> bool:
+        """Tell whether a record of this incarnation belongs to the run that is meant, not to a later run of its name."""
+        del incarnation
         return True
 
     def _archived(self, run: RunId) -> ArchivedRun | None:
@@ -327,19 +328,19 @@ class Actions:
         """
         return read_outcomes(
             self.blobs,
-            self._records([action_of(action, *self.place) for action in actions]),
+            self._ends([action_of(action, *self.place) for action in actions]),
             decode,
             self.largest,
         )
 
-    def _records(self, actions: Sequence[ActionId]) -> list[TaskAction]:
-        records: list[TaskAction] = []
+    def _ends(self, actions: Sequence[ActionId]) -> list[AnyEnd]:
+        found: list[AnyEnd] = []
         for start in range(0, len(actions), _AT_ONCE):
             part = actions[start : start + _AT_ONCE]
-            for action, record in zip(part, self.store.get_many(part), strict=True):
-                own = record is not None and self._is_own(record)
-                records.append(record if record is not None and own else self.get(action))
-        return records
+            for action, end in zip(part, self.store.ends(part), strict=True):
+                own = end is not None and self._is_own(end.incarnation)
+                found.append(end if end is not None and own else self.get(action))
+        return found
 
     # -- ending ----------------------------------------------------------------------------------------------------
     def abort(self, action: NamedAction, reason: str = ABORT_REASON, actor: str = "") -> AbortOutcome:

@@ -41,7 +41,7 @@ class OneIncarnation(Actions):
     def actions(self, run: NamedRun, parent: str | None = None, after: str = "") -> Iterator[TaskAction]:
         """See `Actions.actions`."""
         for given, record in enumerate(super().actions(run, parent, after)):
-            if not self._is_own(record):
+            if not self._is_own(record.metadata.incarnation):
                 yield from self._instead(record, given, parent, after)
                 return
             yield record
@@ -68,8 +68,8 @@ class OneIncarnation(Actions):
             self.get(action)  # says why, where there is a later one
         return report
 
-    def _is_own(self, record: TaskAction) -> bool:
-        return self._meant in {"", record.metadata.incarnation}
+    def _is_own(self, incarnation: str) -> bool:
+        return self._meant in {"", incarnation}
 
     def _archived(self, run: RunId) -> ArchivedRun | None:
         return self.archived.find(run, self._meant)

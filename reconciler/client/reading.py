@@ -13,6 +13,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import ErrorKind
 from reconciler.client.waiting import document_of, ended_error
 from reconciler.core.events import prefix_of
+from reconciler.stores.ended import AnyEnd
 from reconciler.stores.objects import BlobStore
 from reconciler.stores.outputs import ActionFiles
 
@@ -23,7 +24,7 @@ _NAMED = 20
 """Actions a sentence names at most."""
 
 
-def read_outputs(blobs: BlobStore, record: TaskAction, limit: int) -> bytes:
+def read_outputs(blobs: BlobStore, record: AnyEnd, limit: int) -> bytes:
     """Read the outputs document of a succeeded action; `{}` when it has none.
 
     Args:
@@ -54,7 +55,7 @@ def read_traceback(blobs: BlobStore, record: TaskAction, limit: int) -> str:
 
 
 def read_outcomes(
-    blobs: BlobStore, records: Sequence[TaskAction], decode: Callable[[bytes], T], limit: int
+    blobs: BlobStore, records: Sequence[AnyEnd], decode: Callable[[bytes], T], limit: int
 ) -> list[T | ActionEnded]:
     """Read the results or errors of ended actions, side by side, in order; of outputs that cannot be read the error.
 
@@ -63,7 +64,7 @@ def read_outcomes(
         BlobUnavailable: the server does not answer.
     """
 
-    def outcome(record: TaskAction) -> bytes | ActionEnded:
+    def outcome(record: AnyEnd) -> bytes | ActionEnded:
         ended = ended_error(record)
         if ended is not None:
             return ended
@@ -84,19 +85,19 @@ def read_outcomes(
     return [decode(each) if isinstance(each, bytes) else each for each in found]
 
 
-def _is_far(record: TaskAction) -> bool:
+def _is_far(record: AnyEnd) -> bool:
     """Tell whether the outputs lie in S3 alone."""
     ref = record.status.outputs
     return ref is not None and ref.inline is None
 
 
-def _is_too_large(record: TaskAction, limit: int) -> bool:
+def _is_too_large(record: AnyEnd, limit: int) -> bool:
     """Tell whether outputs are larger than their reader takes: then nothing is wrong with them."""
     ref = record.status.outputs
     return bool(limit) and ref is not None and ref.size > limit
 
 
-def way_round(gone: Sequence[TaskAction], named: Collection[str] = ()) -> str:
+def way_round(gone: Sequence[AnyEnd], named: Collection[str] = ()) -> str:
     """Name the commands that run actions of a run again, with those that somebody has named already."""
     run = gone[0].id.run_id
     names = sorted({*named, *(record.id.action for record in gone)})

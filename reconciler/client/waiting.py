@@ -17,6 +17,7 @@ from reconciler.api.transition import OutputRef
 from reconciler.core.current import current_attempt
 from reconciler.plugins.endless import refuse_endless
 from reconciler.stores.base import Store
+from reconciler.stores.ended import AnyEnd
 
 LOOK_AGAIN = 5.0
 """How often a waiter looks although nothing woke it: notifications may be lost, seconds."""
@@ -96,7 +97,7 @@ def decode_outputs(data: bytes) -> Any:  # noqa: ANN401  # whatever the task ret
     return next(iter(values.values())) if len(values) == 1 else values
 
 
-def document_of(record: TaskAction, fetch: Callable[[OutputRef], bytes]) -> bytes:
+def document_of(record: AnyEnd, fetch: Callable[[OutputRef], bytes]) -> bytes:
     """Read the outputs document of a succeeded action: for a condition its signal; `{}` when it has none.
 
     Args:
@@ -111,7 +112,7 @@ def document_of(record: TaskAction, fetch: Callable[[OutputRef], bytes]) -> byte
     return ref.inline if ref.inline is not None else fetch(ref)
 
 
-def ended_error(record: TaskAction) -> ActionEnded | None:
+def ended_error(record: AnyEnd) -> ActionEnded | None:
     """Make the error of an action that ended otherwise than by success; None when it succeeded.
 
     The stored error may be that of an earlier attempt, when the end itself gave none (R60): then it is not shown.

@@ -43,7 +43,7 @@ Times are decimal milliseconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -69,6 +69,7 @@ from reconciler.api.status import ActionStatus
 from reconciler.api.texts import plain
 from reconciler.api.tokens import FencingToken
 from reconciler.stores import origin
+from reconciler.stores.ended import End
 from reconciler.stores.shared_parts import (
     OLD_FOLDER,
     OWN_FOLDER,
@@ -253,13 +254,39 @@ def decode(
         version=int(get(b"v", b"0")),
         token=FencingToken(int(get(b"k", b"0"))),
         events=event_count(get(b"e")),
-        phase=_PHASES.get(phase) or ActionPhase(int(phase)),
+        phase=_phase(phase),
         attempt=_decode_attempt(fields) if b"n" in fields else None,
         children=children,
         unknown=unknown,
         now=now,
         abandoned=int(get(b"la", b"0")),
     )
+
+
+END_FIELDS = ("p", "t", "h", "g")
+"""The fields that say how an action ended."""
+
+
+def decode_end(action: ActionId, values: Sequence[bytes | None]) -> End | None:
+    """Decode how an action ended from its `END_FIELDS`; None: there is no such record.
+
+    Raises:
+        msgspec.DecodeError: as `decode`.
+    """
+    phase, status, name, signal = values
+    if name is None:
+        return None
+    return End(
+        id=action,
+        incarnation=incarnation_of({b"h": name}),
+        phase=_phase(phase or b"1"),
+        status=_decode_status(status)[0],
+        signal=_signal.decode(signal) if signal else None,
+    )
+
+
+def _phase(field: bytes) -> ActionPhase:
+    return _PHASES.get(field) or ActionPhase(int(field))
 
 
 _PHASES = {b"%d" % phase: phase for phase in ActionPhase}

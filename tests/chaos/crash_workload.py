@@ -132,7 +132,9 @@ def _look(client: Client, group: Run[list[str]]) -> None:
     client.store.turn(group.action)
     client.store.rulings(client.settings.attempts_queue)
     client.events(group.action)
-    client.store.get_many([action.id for action in client.actions(group.id)])
+    members = [action.id for action in client.actions(group.id)]
+    client.store.get_many(members)
+    client.store.ends(members)
     for shard in range(client.store.shards):
         client.store.due(shard)
         client.store.channel(shard)

@@ -83,6 +83,7 @@ def kept(store: Store, actions: Iterable[TaskAction]) -> Any:
         "counts": store.counts(RUN),
         "due": sorted(store.due(shard)),
         "turns": [store.turn(one) for one in ids],
+        "ends": store.ends(ids),
         "ended": store.ended_children(ids[0]),
         "waiting": store.launches_waiting(),
     }

@@ -18,12 +18,13 @@ from support import (
     shard_of,
 )
 
-from reconciler.api.action import RunId
+from reconciler.api.action import RunId, Signal
 from reconciler.api.event import AuditEntry
 from reconciler.api.phase import ActionPhase
 from reconciler.api.status import ErrorState
 from reconciler.stores.base import ANY, Store
 from reconciler.stores.counts import Asking
+from reconciler.stores.ended import End
 
 pytestmark = pytest.mark.rule("R76")
 
@@ -40,6 +41,31 @@ def test_many_records_come_in_the_order_asked(store: Store) -> None:
     asked = [two.id, make_action("ghost").id, one.id, two.id]
     assert [record and record.id for record in store.get_many(asked)] == [two.id, None, one.id, two.id]
     assert store.get_many([]) == []
+
+
+@pytest.mark.rule("R90")
+def test_ends_are_those_of_the_records(store: Store) -> None:
+    """Whatever the action is in, in the order asked, with the answer of a condition; what is not there has none."""
+    one, two = make_action("one"), make_action("two", run=RunId("p", "d", "r2"))
+    asks = make_action("asks", condition=True)
+    created(store, one, two, asks)
+    finish(store, one)
+    store.signal(asks.id, Signal(7, "ada"))
+    asked = [two.id, make_action("ghost").id, one.id, asks.id, two.id]
+    records = store.get_many(asked)
+    assert [record and record.phase.is_terminal() for record in records] == [False, None, True, False, False]
+    for end, record in zip(store.ends(asked), records, strict=True):
+        if record is None:
+            assert end is None
+            continue
+        assert end == End(
+            id=record.id,
+            incarnation=record.metadata.incarnation,
+            phase=record.phase,
+            status=record.status,
+            signal=record.signal,
+        )
+    assert store.ends([]) == []
 
 
 def test_a_record_counts_its_children(store: Store) -> None:

@@ -11,6 +11,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.core.ordering import natural_page
 from reconciler.stores.base import ChannelEntry, Page
 from reconciler.stores.counts import Asking, RunCounts, RunSummary, newest_runs
+from reconciler.stores.ended import End
 from reconciler.stores.garbage import Collected, Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.record import Cursor, Record, copied
@@ -54,6 +55,19 @@ class Queries(MemoryCore):
         with self._lock:
             known = run in self._shards[self.shard_of(run)].runs
             return self._counts(run) if known else None
+
+    def ends(self, actions: Sequence[ActionId]) -> list[End | None]:
+        return [self._end(record) if record is not None else None for record in self.get_many(actions)]
+
+    @staticmethod
+    def _end(record: TaskAction) -> End:
+        return End(
+            id=record.id,
+            incarnation=record.metadata.incarnation,
+            phase=record.phase,
+            status=record.status,
+            signal=record.signal,
+        )
 
     def ended_children(self, group: ActionId, after: int = 0, limit: int = 500) -> list[str]:
         with self._lock:

@@ -16,6 +16,7 @@ from reconciler.core.ordering import natural_page
 from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry, Page
 from reconciler.stores.counts import Asking, RunCounts, RunSummary, newest_runs
+from reconciler.stores.ended import End
 from reconciler.stores.events import decode_event
 from reconciler.stores.garbage import Collected
 from reconciler.stores.holds import RunLife
@@ -25,6 +26,8 @@ from reconciler.stores.redis.notify import Notifier
 from reconciler.stores.redis.scripts import script
 
 _AUDIT_LIMIT = 1000
+_AT_ONCE = 500
+"""Records read in one round trip."""
 _decode_audit = msgspec.json.Decoder(AuditEntry).decode
 
 
@@ -39,8 +42,8 @@ class Queries(RedisCore):
     @explain
     def get_many(self, actions: Sequence[ActionId]) -> list[TaskAction | None]:
         found: list[TaskAction | None] = []
-        for start in range(0, len(actions), 500):
-            chunk = actions[start : start + 500]
+        for start in range(0, len(actions), _AT_ONCE):
+            chunk = actions[start : start + _AT_ONCE]
             pipe = self.client.pipeline(transaction=False)
             for action in chunk:
                 pipe.hgetall(self.keys.action(action))
@@ -111,6 +114,18 @@ class Queries(RedisCore):
         if not any(raw):
             return None
         return _counts({n.encode(): v for n, v in zip(numbers, raw, strict=True) if v})
+
+    @explain
+    def ends(self, actions: Sequence[ActionId]) -> list[End | None]:
+        found: list[End | None] = []
+        for start in range(0, len(actions), _AT_ONCE):
+            chunk = actions[start : start + _AT_ONCE]
+            pipe = self.client.pipeline(transaction=False)
+            for action in chunk:
+                pipe.hmget(self.keys.action(action), records.END_FIELDS)
+            answers = zip(chunk, pipe.execute(), strict=True)
+            found += [records.decode_end(action, values) for action, values in answers]
+        return found
 
     @explain
     def ended_children(self, group: ActionId, after: int = 0, limit: int = 500) -> list[str]:
