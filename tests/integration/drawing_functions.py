@@ -56,7 +56,7 @@ def aside(index: int) -> int:
 @env.task
 def nap(index: int) -> int:
     """Take 20 ms."""
-    time.sleep(0.02)
+    threading.Event().wait(0.02)
     return index
 
 

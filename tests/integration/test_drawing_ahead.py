@@ -74,7 +74,7 @@ class Worker:
         self.thread.start()
 
     def _run(self) -> None:
-        """In a thread that goes: its process of functions goes with it."""
+        """Work in a thread that goes: its process of functions goes with it."""
         try:
             runner_of(self._engine).functions()  # the start of its process is no long call
             self._work.run()

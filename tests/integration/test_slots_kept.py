@@ -46,12 +46,12 @@ def naps(stack: Stack) -> Run[list[int]]:
 
 
 def ended(run: Run[list[int]]) -> int:
-    """How many have ended."""
+    """Count those that have ended."""
     return client().counts(run.id).ended
 
 
 def client() -> Client:
-    """The client of the functions."""
+    """Return the client of the functions."""
     found = drawn.env.client
     assert isinstance(found, Client)
     return found
