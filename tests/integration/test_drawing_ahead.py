@@ -15,6 +15,7 @@ from reconciler.broker.conf import build_app
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.stores.lines import Draw
 from worker.attempts import drawing
+from worker.attempts.batch import Batch
 from worker.attempts.drawing import Drawing
 from worker.attempts.flower import Telling
 from worker.attempts.pace import Pace
@@ -80,6 +81,15 @@ class Worker:
             self._work.run()
         finally:
             close_runner()
+
+
+def through(worker: Worker) -> bool:
+    """Tell whether all is done that its threads were given."""
+    try:
+        drawing._process().reports.submit(lambda: None).result(60)
+    except RuntimeError:  # the only one is busy
+        return False
+    return worker.thread.is_alive()
 
 
 def test_the_next_launches_are_drawn_while_the_last_ones_run(
@@ -159,5 +169,39 @@ def test_what_was_drawn_ahead_makes_way_for_others(
     assert not worker.thread.is_alive()
     assert sum(ahead[0] in draw for draw in worker.drawn) > 1  # it was drawn anew
     for name in ("other", *NAMES):
+        backend.end(name)
+        assert backend.get(name).status.attempts == 1
+
+
+def test_where_no_thread_is_left_the_next_launches_are_drawn_as_ever(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What could not be begun beside is not done later, by the one thread there is: whom would belong what it draws?"""
+    monkeypatch.setattr("worker.attempts.batch._TURN", 60.0)
+    refused, reported, begin = threading.Event(), threading.Event(), threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("reconciler-report") and thread.name[-1] != "0":
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    report = Batch.report
+
+    def late(batch: Batch) -> None:
+        if threading.current_thread().name.startswith("reconciler-report"):
+            assert reported.wait(60)
+        report(batch)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr(Batch, "report", late)
+    gate = tmp_path / "go on"
+    worker = Worker(backend, monkeypatch, "r5", gate)
+    assert refused.wait(60)  # the first report keeps the only thread
+    reported.set()
+    eventually(lambda: through(worker))
+    gate.touch()
+    worker.thread.join(60)
+    for name in NAMES:
         backend.end(name)
         assert backend.get(name).status.attempts == 1

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from itertools import islice, takewhile
@@ -37,6 +37,7 @@ from worker.attempts.flower import Telling
 from worker.attempts.heartbeat import keeper
 from worker.attempts.packs import parcels_of
 from worker.attempts.retry import tell_through_outages
+from worker.attempts.threads import Threads
 from worker.attempts.traced import trace
 from worker.faults import storable
 from worker.runner.ahead import DEPTH, CallsAhead
@@ -73,7 +74,7 @@ class Batch:
         telling: Telling,
         *,
         slot: Slot | None = None,
-        threads: ThreadPoolExecutor | None = None,
+        threads: Threads | None = None,
         others: Callable[[], bool] | None = None,
         nearly: Callable[[], None] | None = None,
         takes_long: Callable[[], None] = lambda: None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 
 import structlog
@@ -24,6 +24,7 @@ from reconciler.wiring import Engine
 from worker.attempts import runners
 from worker.attempts.batch import Batch
 from worker.attempts.flower import Telling
+from worker.attempts.threads import Threads
 from worker.runner.runner import NotStarted, Stopped
 
 log = structlog.get_logger(__name__)
@@ -41,7 +42,7 @@ class Beside:
     """The second runner of a process, with the thread it belongs to: what a thread has started ends with the thread."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reconciler-beside")
+        self._thread = Threads(1, thread_name_prefix="reconciler-beside")
         self._lock = threading.Lock()
         self._last: Future[None] | None = None
         self._warming = self._ready = self._taken = False
@@ -204,7 +205,7 @@ class Seat:
         drawn: Draw,
         *,
         slot: Slot | None = None,
-        threads: ThreadPoolExecutor | None = None,
+        threads: Threads | None = None,
         others: Callable[[], bool] | None = None,
         nearly: Callable[[], None] | None = None,
         takes_long: Callable[[], None] = lambda: None,

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
@@ -31,6 +31,7 @@ from worker.attempts.beside import Beside, Seat
 from worker.attempts.flower import Telling
 from worker.attempts.pace import Pace
 from worker.attempts.staying import staying
+from worker.attempts.threads import Threads
 from worker.attempts.ticket import Ticket
 from worker.process import current_engine
 from worker.receiving import STRATEGY
@@ -70,7 +71,7 @@ class _Process:
         self.pace = Pace()
         self.left: dict[tuple[int, str], int] = {}
         self.lone_at = -math.inf
-        self.reports = ThreadPoolExecutor(3, thread_name_prefix="reconciler-report")
+        self.reports = Threads(3, thread_name_prefix="reconciler-report")
         self.beside = Beside()
 
 
