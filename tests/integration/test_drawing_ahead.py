@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_support import Backend, backend_on, eventually, stop_runner
 
+from reconciler.api.action import TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.broker.conf import build_app
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.stores.lines import Draw
+from reconciler.wiring import Engine
 from worker.attempts import drawing
 from worker.attempts.batch import Batch
 from worker.attempts.drawing import Drawing
+from worker.attempts.fitness import CannotRun, check_fit
 from worker.attempts.flower import Telling
+from worker.attempts.heartbeat import Heartbeat
 from worker.attempts.pace import Pace
 from worker.attempts.runners import close_runner, runner_of
+from worker.runner.runner import Runner
 
 pytestmark = pytest.mark.servers
 NAMES = [f"r{number}" for number in range(9)]
@@ -202,6 +208,75 @@ def test_where_no_thread_is_left_the_next_launches_are_drawn_as_ever(
     eventually(lambda: through(worker))
     gate.touch()
     worker.thread.join(60)
+    for name in NAMES:
+        backend.end(name)
+        assert backend.get(name).status.attempts == 1
+
+
+@pytest.mark.parametrize("which", ["beside", "report"])
+def test_what_was_drawn_ahead_waits_for_nothing_but_the_calls_before_it(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, which: str
+) -> None:
+    """What runs beside, or a report, may take minutes: others may draw it meanwhile."""
+    monkeypatch.setattr("worker.attempts.batch._TURN", 60.0)
+    ends: Future[None] = Future()
+    report, gate = Batch.report, tmp_path / "go on"
+
+    def late(batch: Batch) -> None:
+        if threading.current_thread().name.startswith("reconciler-report"):
+            ends.result(60)
+        report(batch)
+
+    if which == "beside":
+        drawing._process().beside.last = ends
+    else:
+        monkeypatch.setattr(Batch, "report", late)
+    worker = Worker(backend, monkeypatch, "r1", gate)
+    held = NAMES[TOGETHER : 2 * TOGETHER] if which == "beside" else NAMES[2 * TOGETHER :]
+    eventually(lambda: NAMES[TOGETHER : 2 * TOGETHER] in worker.drawn)
+    gate.touch()
+    eventually(lambda: held in worker.drawn)
+    if which == "beside":
+        eventually(lambda: not any(backend.get(name).attempt.owner for name in held))
+    else:
+        eventually(lambda: worker.drawn.count(held) == 2)
+    ends.set_result(None)
+    worker.thread.join(60)
+    for name in NAMES:
+        backend.end(name)
+        assert backend.get(name).status.attempts == 1
+
+
+@pytest.mark.parametrize("how", ["no thread", "none has ended"])
+def test_what_was_drawn_ahead_goes_back_however_odd_the_batch(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    """Where no thread can be started to make way, and behind a long call when those before it were handed back."""
+    refuse = set(NAMES[:2])
+    begin, check = threading.Thread.start, check_fit
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "reconciler-batch":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    def unfit(engine: Engine, runner: Runner, record: TaskAction, beat: Heartbeat) -> None:
+        if record.id.run in refuse:
+            raise CannotRun("another release")
+        check(engine, runner, record, beat)
+
+    if how == "no thread":
+        monkeypatch.setattr(threading.Thread, "start", start)
+    else:
+        monkeypatch.setattr("worker.attempts.attempt.check_fit", unfit)
+    gate, ahead = tmp_path / "go on", NAMES[TOGETHER : 2 * TOGETHER]
+    worker = Worker(backend, monkeypatch, "r2", gate)
+    eventually(lambda: ahead in worker.drawn)
+    eventually(lambda: not any(backend.get(name).attempt.owner for name in ahead))
+    assert backend.get("r2").attempt.owner == "w"
+    gate.touch()
+    worker.thread.join(60)
+    refuse.clear()
     for name in NAMES:
         backend.end(name)
         assert backend.get(name).status.attempts == 1

@@ -177,6 +177,8 @@ class _Reports:
         future = future_class(self._sim)()
 
         def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(do())
             except Exception as error:  # noqa: BLE001  # raised again where it is waited for

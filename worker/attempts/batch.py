@@ -92,7 +92,7 @@ class Batch:
             threads: write the first outputs while the next calls run; without them all are written at the end.
             others: tells whether other launches wait for this slot; asked now and then, all that is left makes way for them.
             nearly: called when all calls but one have begun, unless what waits has gone back; must return at once.
-            takes_long: called in a thread of its own when a call takes so long that what waits goes back.
+            takes_long: called in another thread when a call takes so long that what waits goes back.
         """
         self._engine = engine
         self._shard = shard
@@ -109,6 +109,7 @@ class Batch:
         self._threads = None if engine.settings.pack_outputs else threads
         self._others = others
         self._nearly = nearly
+        self._overlaps = nearly is not None
         self._takes_long = takes_long
         self._asks = drawn + _MOMENT
         self._began = 0.0
@@ -227,7 +228,7 @@ class Batch:
     def _look(self) -> float | None:
         """Make way when a call takes too long. Returns the seconds until the next look, None: never."""
         with self._lock:
-            if not self._waiting and not (self._began and self._ended):
+            if not self._waiting and not (self._began and (self._ended or self._overlaps)):
                 return None
             left = self._began + _TURN - time.monotonic() if self._began else _TURN / 2
             if left > 0:
@@ -238,6 +239,7 @@ class Batch:
             way.start()  # not in the keeper: an outage of S3 must not end leases
         except RuntimeError:  # no thread is left on this host
             self._give_back(back)
+            self._takes_long()
         else:
             self._way = way
         return None

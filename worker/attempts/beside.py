@@ -39,12 +39,16 @@ _LEAVES = 2.0
 
 
 class Beside:
-    """The second runner of a process, with the thread it belongs to: what a thread has started ends with the thread."""
+    """The second runner of a process, with the thread it belongs to: what a thread has started ends with the thread.
+
+    Attributes:
+        last: the work on the ticket that was taken last, if any was.
+    """
 
     def __init__(self) -> None:
         self._thread = Threads(1, thread_name_prefix="reconciler-beside")
         self._lock = threading.Lock()
-        self._last: Future[None] | None = None
+        self.last: Future[None] | None = None
         self._warming = self._ready = self._taken = False
         self._used = 0.0
         self._missed = 0
@@ -59,7 +63,7 @@ class Beside:
                 return False
             self._taken = True
         try:
-            self._last = self._thread.submit(self._serve, seat, waits, first)
+            self.last = self._thread.submit(self._serve, seat, waits, first)
         except RuntimeError:  # no thread is left on this host
             self._taken = False
             return False
@@ -77,8 +81,8 @@ class Beside:
 
     def rest(self) -> None:
         """Wait until nothing runs here: the slot is needed, or given back."""
-        if self._last is not None:
-            self._last.result()
+        if self.last is not None:
+            self.last.result()
 
     def close(self) -> None:
         """End the second process, with its own process."""

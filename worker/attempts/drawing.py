@@ -51,6 +51,8 @@ _LONG = 0.25
 _FOR_OTHERS = 0.2
 """Seconds to rest when all that waits is for other workers, and the ticket has been passed on to them."""
 _PASS_ON_EVERY = 0.25
+_HOLDS = 0.1
+"""Seconds for which launches that were drawn ahead wait for anything but the calls before them."""
 _OVERLAP = range(3, 16)
 """Of so many drawn together the last ones take longer than a draw, and not so long that what comes would go back."""
 
@@ -139,7 +141,8 @@ class Drawing:
         try:
             while True:
                 goes_on = self._goes_on()
-                coming = self._take_coming() or _Coming(self._pick(first=first, choose=goes_on))
+                ahead = self._take_coming()
+                coming = ahead.result() if ahead else _Coming(self._pick(first=first, choose=goes_on))
                 first = False
                 if not coming.pick.line:
                     self._leave(coming.pick, tired=not goes_on)
@@ -207,22 +210,19 @@ class Drawing:
         function = read_line(pick.line).function
         self._process.pace.ran(function, batch.seconds)
         self._report_beside(batch, function)
-        self._process.beside.rest()  # one slot runs one function
+        self._wait(self._process.beside.last)  # one slot runs one function
 
     # -- while the last calls of a batch run ---------------------------------------------------------------------------
     def _look_ahead(self, pick: Pick) -> None:
         """Begin to draw what comes next."""
         if not self._goes_on():
             return
-        served, self._served = self._served, ()
-        try:
-            self._coming = self._process.reports.submit(partial(self._ahead, pick, served))
-        except RuntimeError:  # no thread is left on this host
-            self._served = served
+        with suppress(RuntimeError):  # no thread is left on this host
+            self._coming = self._process.reports.submit(partial(self._ahead, pick))
 
-    def _ahead(self, before: Pick, served: tuple[Served, ...]) -> _Coming:
+    def _ahead(self, before: Pick) -> _Coming:
         """Pick a line, and draw from it if it is the same and still the only one."""
-        pick = self._seat.pick(served, first=False, choose=True)
+        pick = self._pick(first=False, choose=True)
         if pick != before:
             return _Coming(pick)
         coming = self._drawn(pick)
@@ -231,30 +231,42 @@ class Drawing:
                 coming.batch.keep()
         return coming
 
-    def _take_coming(self) -> _Coming | None:
-        """Take what comes next, if that is known; one caller gets it."""
+    def _take_coming(self) -> Future[_Coming] | None:
+        """Take what comes next, if anybody looks for it; one caller gets it."""
         with self._lock:
             coming, self._coming = self._coming, None
-        return coming.result() if coming is not None else None
+        return coming
 
     def _give_back_coming(self) -> None:
-        """Give back what was drawn ahead."""
+        """Give back what was drawn ahead; do not draw it if that has not begun."""
+        coming = self._take_coming()
         try:
-            coming = self._take_coming()
-            if coming is not None and coming.batch is not None:
-                coming.batch.give_back()
+            if coming is not None and not coming.cancel() and (batch := coming.result().batch) is not None:
+                batch.give_back()
         except Unavailable as error:  # leases end
             log.warning("line.unavailable", queue=self._queue, error=str(error))
+
+    def _wait(self, others: Future[None] | None) -> None:
+        """Wait for what is done beside. What was drawn ahead goes back when that takes long: others can run it."""
+        if others is None:
+            return
+        if self._coming is not None:
+            with suppress(TimeoutError):
+                others.result(_HOLDS)
+                return
+            self._give_back_coming()
+        others.result()
 
     def _report_beside(self, batch: Batch, function: str) -> None:
         """Have a batch reported beside, one batch at a time. One of few calls, or of a long one, is reported at once."""
         waits = self._report is not None and not self._report.done()
         if (waits and len(batch.seconds) <= _ALONE) or max(batch.seconds, default=0.0) >= _LONG:
+            self._give_back_coming()  # who knows how long reports take: the one before is not done, or a call took long
             batch.report()
             return
         if waits:
             batch.write()  # S3 need not rest while what ended before is stored
-        self._reported()
+        self._wait(self._report)
         report = partial(self._report_of, batch, function)
         try:
             self._report = self._process.reports.submit(report)
