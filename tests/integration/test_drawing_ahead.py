@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from worker.attempts.runners import close_runner, runner_of
 from worker.runner.runner import Runner
 
 pytestmark = pytest.mark.servers
-NAMES = [f"r{number}" for number in range(9)]
+NAMES = [f"r{number}" for number in range(12)]
 TOGETHER = 3
 
 
@@ -59,18 +59,29 @@ class Worker:
 
     Attributes:
         drawn: the runs of each draw.
+        ahead: those drawn while others ran.
     """
 
-    def __init__(self, backend: Backend, monkeypatch: pytest.MonkeyPatch, slow: str, until: Path) -> None:
-        for name in NAMES:
+    def __init__(
+        self,
+        backend: Backend,
+        monkeypatch: pytest.MonkeyPatch,
+        slow: str,
+        until: Path,
+        names: Sequence[str] = NAMES,
+    ) -> None:
+        for name in names:
             backend.call(name, "rest", seconds=0, **({"until": str(until)} if name == slow else {}))
             backend.engine.stepper.step(0)
         self.drawn: list[list[str]] = []
+        self.ahead: list[list[str]] = []
         draw: Callable[..., Draw] = backend.engine.store.draw
 
         def noted(*given: Any, **named: Any) -> Draw:
             found = draw(*given, **named)
             self.drawn.append([record.id.run for record in found.actions])
+            if threading.current_thread() is not self.thread:
+                self.ahead.append(self.drawn[-1])
             return found
 
         monkeypatch.setattr(backend.engine.store, "draw", noted)
@@ -122,7 +133,7 @@ def test_what_was_drawn_ahead_goes_back_when_a_call_takes_long(
     worker = Worker(backend, monkeypatch, "r2", gate)
     ahead = NAMES[TOGETHER : 2 * TOGETHER]
     eventually(lambda: ahead in worker.drawn)
-    eventually(lambda: not any(backend.get(name).attempt.owner for name in ahead))
+    eventually(lambda: not any(backend.get(name).attempt.owner for name in ahead), 30)
     assert backend.get("r2").attempt.owner == "w"
     [head] = backend.store.look(0).lines
     again = backend.store.draw(
@@ -232,12 +243,12 @@ def test_what_was_drawn_ahead_waits_for_nothing_but_the_calls_before_it(
     else:
         monkeypatch.setattr(Batch, "report", late)
     worker = Worker(backend, monkeypatch, "r1", gate)
-    held = NAMES[TOGETHER : 2 * TOGETHER] if which == "beside" else NAMES[2 * TOGETHER :]
+    held = NAMES[TOGETHER : 2 * TOGETHER] if which == "beside" else NAMES[2 * TOGETHER : 3 * TOGETHER]
     eventually(lambda: NAMES[TOGETHER : 2 * TOGETHER] in worker.drawn)
     gate.touch()
     eventually(lambda: held in worker.drawn)
     if which == "beside":
-        eventually(lambda: not any(backend.get(name).attempt.owner for name in held))
+        eventually(lambda: not any(backend.get(name).attempt.owner for name in held), 30)
     else:
         eventually(lambda: worker.drawn.count(held) == 2)
     ends.set_result(None)
@@ -272,7 +283,7 @@ def test_what_was_drawn_ahead_goes_back_however_odd_the_batch(
     gate, ahead = tmp_path / "go on", NAMES[TOGETHER : 2 * TOGETHER]
     worker = Worker(backend, monkeypatch, "r2", gate)
     eventually(lambda: ahead in worker.drawn)
-    eventually(lambda: not any(backend.get(name).attempt.owner for name in ahead))
+    eventually(lambda: not any(backend.get(name).attempt.owner for name in ahead), 30)
     assert backend.get("r2").attempt.owner == "w"
     gate.touch()
     worker.thread.join(60)
@@ -280,3 +291,39 @@ def test_what_was_drawn_ahead_goes_back_however_odd_the_batch(
     for name in NAMES:
         backend.end(name)
         assert backend.get(name).status.attempts == 1
+
+
+def test_none_is_drawn_ahead_alone(backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Who dies is charged with the death if it was drawn alone, and this one has not begun."""
+    monkeypatch.setattr("worker.attempts.batch._TURN", 60.0)
+    gate, drawn = tmp_path / "go on", list[int]()
+
+    def alone_later(*_: object, **__: object) -> int:
+        drawn.append(1)
+        return TOGETHER if len(drawn) == 1 else 1
+
+    monkeypatch.setattr(Pace, "of", alone_later)
+    monkeypatch.setattr(Pace, "least", lambda _, __, limit: limit)
+    worker = Worker(backend, monkeypatch, "r1", gate)
+    eventually(lambda: worker.ahead == [["r3"]])
+    eventually(lambda: not backend.get("r3").attempt.owner, 30)
+    gate.touch()
+    worker.thread.join(60)
+    for name in NAMES:
+        backend.end(name)
+        assert backend.get(name).status.attempts == 1
+
+
+def test_the_end_of_a_line_is_left_to_others(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing of it is drawn before its turn: who is free draws it."""
+    gate = tmp_path / "go on"
+    gate.touch()
+    names = NAMES[: 2 * TOGETHER]
+    worker = Worker(backend, monkeypatch, "r1", gate, names)
+    worker.thread.join(60)
+    assert worker.drawn[0] == names[:TOGETHER]
+    assert worker.ahead == []
+    for name in names:
+        backend.end(name)

@@ -24,6 +24,7 @@ from reconciler.api.errors import Unavailable
 from reconciler.broker.messages import RUN_ATTEMPTS
 from reconciler.core.line import read_line
 from reconciler.stores.lines import Draw, Pick, Served
+from reconciler.stores.timing import PART
 from reconciler.tickets import announce_queue
 from reconciler.wiring import Engine
 from worker.attempts.batch import Batch
@@ -54,7 +55,8 @@ _PASS_ON_EVERY = 0.25
 _HOLDS = 0.1
 """Seconds for which launches that were drawn ahead wait for anything but the calls before them."""
 _OVERLAP = range(3, 16)
-"""Of so many drawn together the last ones take longer than a draw, and not so long that what comes would go back."""
+"""Of so many drawn together the last ones take longer than a draw, and not so long that what comes would go back. Of a line
+of which a draw takes one alone nothing is drawn ahead: others would stand idle."""
 
 
 class _Process:
@@ -182,7 +184,7 @@ class Drawing:
             self._process.lone_at = time.monotonic()
         if drawn.actions and (drawn.left or pick.lines > 1):  # else the next pick tells what there is
             self._pass_on()
-        overlaps = undisturbed and drawn.left > 0 and len(drawn.actions) in _OVERLAP
+        overlaps = undisturbed and drawn.left > PART and len(drawn.actions) in _OVERLAP
         batch = self._seat.batch(
             pick,
             drawn,
@@ -226,9 +228,12 @@ class Drawing:
         if pick != before:
             return _Coming(pick)
         coming = self._drawn(pick)
-        if coming.batch is not None:
-            with suppress(RuntimeError):  # no thread is left on this host, which its turn tells
-                coming.batch.keep()
+        assert coming.batch is not None  # it was drawn from
+        if coming.drawn is not None and len(coming.drawn.actions) == 1:
+            coming.batch.give_back()  # drawn alone, it would be charged with the death of this process
+            return _Coming(pick)
+        with suppress(RuntimeError):  # no thread is left on this host, which its turn tells
+            coming.batch.keep()
         return coming
 
     def _take_coming(self) -> Future[_Coming] | None:
