@@ -235,8 +235,9 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
         return set(map(plain_name, list(consumed.consume_from.values())))
 
     def say_who_stays() -> None:
-        running = sender.controller.blueprint.state == RUN
-        staying.allow(stay=running and not solo and len(queues()) == 1)
+        found = queues()
+        alone = sender.controller.blueprint.state == RUN and not solo and len(found) == 1
+        staying.allow(found.pop() if alone else "")
 
     functions = None if _Process.functions is None else len(_Process.functions.keys() - {PROBE})
     quotas = current_engine().reconciler.resource_manager
@@ -281,7 +282,7 @@ def _troubles() -> list[str]:
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
-    staying.allow(stay=False)
+    staying.allow("")
     if _Process.manager is not None:
         _Process.manager.guardian.stop()
     if _Process.lacked is not None:

@@ -1,4 +1,4 @@
-"""How actions ended: what is read of many of them, and the children of a group in the order in which they ended."""
+"""The ends of actions: what is read of many of them, and the children of a group in the order in which they ended."""
 
 from __future__ import annotations
 

@@ -19,16 +19,17 @@ def test_what_is_said_counts_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> No
     clock = [100.0]
     monkeypatch.setattr(staying, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     page = Staying()
-    assert not page.allowed()
-    page.allow(stay=True)
-    assert page.allowed()
+    assert not page.allowed("attempts")
+    page.allow("attempts")
+    assert page.allowed("attempts")
+    assert not page.allowed("gpu")
     clock[0] += 2.0
-    assert page.allowed()
+    assert page.allowed("attempts")
     clock[0] += 1.0
-    assert not page.allowed()
-    page.allow(stay=True)
-    page.allow(stay=False)
-    assert not page.allowed()
+    assert not page.allowed("attempts")
+    page.allow("attempts")
+    page.allow("")
+    assert not page.allowed("attempts")
 
 
 def test_a_fork_hears_what_is_said_after_it() -> None:
@@ -37,9 +38,9 @@ def test_a_fork_hears_what_is_said_after_it() -> None:
     child = os.fork()
     if child == 0:
         os.read(told, 1)
-        os.write(hears, b"y" if page.allowed() else b"n")
+        os.write(hears, b"y" if page.allowed("attempts") else b"n")
         os._exit(0)
-    page.allow(stay=True)
+    page.allow("attempts")
     os.write(tells, b"x")
     assert os.read(heard, 1) == b"y"
     os.waitpid(child, 0)
@@ -61,7 +62,7 @@ def test_a_ticket_is_kept_where_nobody_else_can_want_the_slot(
     monkeypatch.setattr(drawing, "_BUDGET", 1e-7)  # over at once, but for one look
     monkeypatch.setattr(drawing, "_LONGEST", longest)
     monkeypatch.setattr(drawing, "staying", page := Staying())
-    page.allow(stay=stay)
+    page.allow("attempts" if stay else "gpu")
     telling: Any = None
     engine: Any = SimpleNamespace(store=lab.store, messenger=lab.messenger, settings=lab.settings)
     Drawing(engine, "attempts", "", telling).run()

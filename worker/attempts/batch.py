@@ -77,7 +77,7 @@ class Batch:
         threads: Threads | None = None,
         others: Callable[[], bool] | None = None,
         nearly: Callable[[], None] | None = None,
-        takes_long: Callable[[], None] = lambda: None,
+        make_way: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; begin nothing.
 
@@ -92,7 +92,7 @@ class Batch:
             threads: write the first outputs while the next calls run; without them all are written at the end.
             others: tells whether other launches wait for this slot; asked now and then, all that is left makes way for them.
             nearly: called when all calls but one have begun, unless what waits has gone back; must return at once.
-            takes_long: called in another thread when a call takes so long that what waits goes back.
+            make_way: called when what waits goes back, for what was drawn behind it, in whichever thread.
         """
         self._engine = engine
         self._shard = shard
@@ -110,7 +110,7 @@ class Batch:
         self._others = others
         self._nearly = nearly
         self._overlaps = nearly is not None
-        self._takes_long = takes_long
+        self._behind_makes_way = make_way
         self._asks = drawn + _MOMENT
         self._began = 0.0
         self._depth = DEPTH if len(records) >= _SHORT else min(_LONGER, len(records) - 1)
@@ -185,13 +185,15 @@ class Batch:
 
     def _let_others(self) -> None:
         """Give back what is not begun when others wait for this slot."""
-        if self._others is None or not self._waiting or (now := time.monotonic()) < self._asks:
+        behind = self._waiting or self._overlaps
+        if self._others is None or not behind or (now := time.monotonic()) < self._asks:
             return
         self._asks = now + _MOMENT
         if self._others():
             with self._lock:
                 back = self._not_begun()
             self._give_back(back)
+            self._behind_makes_way()
 
     def _hand_all_back(self, why: str) -> None:
         while (attempt := self._next()) is not None:
@@ -239,14 +241,14 @@ class Batch:
             way.start()  # not in the keeper: an outage of S3 must not end leases
         except RuntimeError:  # no thread is left on this host
             self._give_back(back)
-            self._takes_long()
+            self._behind_makes_way()
         else:
             self._way = way
         return None
 
     def _make_way(self, back: list[Attempt]) -> None:
         self._give_back(back)
-        self._takes_long()
+        self._behind_makes_way()
         self.report()
 
     def _give_back(self, attempts: Sequence[Attempt]) -> None:

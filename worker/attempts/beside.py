@@ -212,7 +212,7 @@ class Seat:
         threads: Threads | None = None,
         others: Callable[[], bool] | None = None,
         nearly: Callable[[], None] | None = None,
-        takes_long: Callable[[], None] = lambda: None,
+        make_way: Callable[[], None] = lambda: None,
     ) -> Batch:
         """Return what was drawn, ready to run; with a slot, others run there while a function waits."""
         return Batch(
@@ -221,7 +221,7 @@ class Seat:
             threads=threads,
             others=others,
             nearly=nearly,
-            takes_long=takes_long,
+            make_way=make_way,
         )
 
     def served(self, pick: Pick, drawn: Draw, given_back: int = 0) -> Served:

@@ -162,7 +162,7 @@ class Drawing:
     def _goes_on(self) -> bool:
         """Tell whether more may be drawn for this ticket."""
         now = time.monotonic()
-        if self._ends <= now < self._latest and staying.allowed():
+        if self._ends <= now < self._latest and staying.allowed(self._queue):
             self._ends = now + _BUDGET
         return now < self._ends
 
@@ -192,7 +192,7 @@ class Drawing:
             threads=self._process.reports,
             others=self._seat.others_wait if undisturbed else None,
             nearly=partial(self._look_ahead, pick) if overlaps else None,
-            takes_long=self._give_back_coming,
+            make_way=self._give_back_coming,
         )
         return _Coming(pick, drawn, batch)
 
@@ -205,10 +205,8 @@ class Drawing:
         if not drawn.actions:
             return
         batch.run()
-        if batch.given_back:
-            self._give_back_coming()  # it has to make way as well
-            if self._served:
-                self._served = (self._seat.served(pick, drawn, batch.given_back),)
+        if batch.given_back and self._served:
+            self._served = (self._seat.served(pick, drawn, batch.given_back),)
         function = read_line(pick.line).function
         self._process.pace.ran(function, batch.seconds)
         self._report_beside(batch, function)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import mmap
 import struct
 import time
+import zlib
 
 _TRUSTED = 2.5
 """Seconds for which a word of the worker's main process counts, which it gives each second."""
-_FORMAT = "d"
+_FORMAT = "dI"
+"""Until when, by the monotonic clock, and a digest of the queue."""
 
 
 class Staying:
@@ -22,14 +24,15 @@ class Staying:
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, struct.calcsize(_FORMAT))
 
-    def allow(self, *, stay: bool) -> None:
-        """Say, in the main process, whether a slot may be kept for now; said no more, it is not."""
-        struct.pack_into(_FORMAT, self._page, 0, time.monotonic() + _TRUSTED if stay else 0.0)
+    def allow(self, queue: str) -> None:
+        """Say, in the main process, for whose tickets a slot may be kept for now: for the only queue; empty: for none."""
+        until = time.monotonic() + _TRUSTED if queue else 0.0
+        struct.pack_into(_FORMAT, self._page, 0, until, zlib.crc32(queue.encode()))
 
-    def allowed(self) -> bool:
-        """Tell whether a slot may be kept."""
-        until: float = struct.unpack_from(_FORMAT, self._page)[0]
-        return time.monotonic() < until
+    def allowed(self, queue: str) -> bool:
+        """Tell whether a slot may be kept for tickets of this queue."""
+        until, of = struct.unpack_from(_FORMAT, self._page)
+        return bool(time.monotonic() < until and of == zlib.crc32(queue.encode()))
 
 
 staying = Staying()
