@@ -58,7 +58,7 @@ _BEGIN = {
     "child accepted below an end": 30,
     "last value of a step stands": 1,
     "launch given back, and a request for a look forgotten": 50,
-    "launch given up, whoever has it": 230,
+    "launch given up, whoever has it": 960,
     "request for a look dropped by a commit": 25,
 }
 """Where to begin so as to find it soon, or at all: some are missed by one story of a thousand."""
