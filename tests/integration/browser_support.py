@@ -50,13 +50,13 @@ class Browser:
         self._folder = folder
         self._size = (width, height)
         self._ids = itertools.count(1)
-        self._loop = asyncio.new_event_loop()
         self.errors: list[str] = []
         self.dialogs: list[str] = []
         self._answers: dict[int, asyncio.Future[Any]] = {}
 
     def __enter__(self) -> Self:
         assert CHROMIUM
+        self._loop = asyncio.new_event_loop()
         self._process = subprocess.Popen(
             [
                 CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",

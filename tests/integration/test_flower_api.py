@@ -61,7 +61,6 @@ def test_every_page_of_flower_has_the_tab(site: Site) -> None:
         assert "frame-ancestors 'none'" in site.ask(path)[1]["content-security-policy"], path
 
 
-@needs_chromium
 def test_flower_logs_no_news_as_warnings(site: Site) -> None:
     """What it tells of each start and request is left out: `reconciler dev` shows its log as warnings and errors."""
     log = site.stack.processes["flower"].log
@@ -69,6 +68,7 @@ def test_flower_logs_no_news_as_warnings(site: Site) -> None:
     assert "[I " not in log.read_text(), log.read_text()
 
 
+@needs_chromium
 def test_pages_of_flower_work_under_their_policy(site: Site, tmp_path: Path) -> None:
     """Its tables are filled by its scripts, and the browser refuses nothing of them."""
     orchard.picks.delay(1).result(PATIENCE)
