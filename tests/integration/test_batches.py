@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import Backend, backend_on, eventually, stop_runner
+from cli_support import Backend, backend_on, eventually
 
 from reconciler.api.errors import StoreUnavailable
 from reconciler.api.phase import ActionPhase
@@ -26,24 +26,12 @@ pytestmark = pytest.mark.servers
 NAMES = [f"r{number}" for number in range(12)]
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Valkey and S3 of this module."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-    stop_runner()
-
-
 @pytest.fixture
 def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """An installation of its own, whose runs lie in one shard, and so in one line."""
     monkeypatch.setattr(batch, "_TURN", 60.0)  # nothing is given back by itself
-    with backend_on(servers, monkeypatch) as made:
-        monkeypatch.setenv("RECONCILER_SHARDS", "1")
-        made.store.close()
-        one_shard = Backend()
-        yield one_shard
-        one_shard.store.close()
+    with backend_on(servers, monkeypatch, RECONCILER_SHARDS="1") as made:
+        yield made
 
 
 def drawn(

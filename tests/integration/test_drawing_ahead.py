@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import Backend, backend_on, eventually, stop_runner
+from cli_support import Backend, backend_on, eventually
 
 from reconciler.api.action import TaskAction
 from reconciler.api.phase import ActionPhase
@@ -32,26 +32,14 @@ NAMES = [f"r{number}" for number in range(12)]
 TOGETHER = 3
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Valkey and S3 of this module."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-    stop_runner()
-
-
 @pytest.fixture
 def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """An installation whose runs lie in one shard, and a process that draws three launches at a time."""
     monkeypatch.setattr(drawing, "_processes", {})
     monkeypatch.setattr(Pace, "of", lambda *_, **__: TOGETHER)
     monkeypatch.setattr(Pace, "least", lambda *_: TOGETHER)
-    with backend_on(servers, monkeypatch) as made:
-        monkeypatch.setenv("RECONCILER_SHARDS", "1")
-        made.store.close()
-        one_shard = Backend()
-        yield one_shard
-        one_shard.store.close()
+    with backend_on(servers, monkeypatch, RECONCILER_SHARDS="1") as made:
+        yield made
 
 
 class Worker:

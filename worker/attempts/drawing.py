@@ -1,6 +1,6 @@
 """The Celery task of attempts: takes a ticket, draws launches from the lines of a queue, and runs them.
 
-While there is more, the ticket is passed on, so that other workers draw as well. After a second this process gives its place
+While there is more, the ticket is passed on, so that other workers draw as well. After a second this process gives its slot
 back and leaves the rest to the next ticket, or later if nobody else can want it (staying.py): a worker that is asked to stop
 is held up no longer than by what it runs.
 """
@@ -40,7 +40,7 @@ from worker.receiving import STRATEGY
 log = structlog.get_logger(__name__)
 
 _BUDGET = 1.0
-"""Seconds after which a process gives its place back, if others may want it."""
+"""Seconds after which a process gives its slot back, if others may want it."""
 _LONGEST = 10.0
 """Seconds after which it does so in any case: Celery replaces or ends processes of its pool only between two tickets."""
 _ALONE = 4
@@ -102,12 +102,12 @@ def register(app: Celery) -> None:
         Drawing(engine, queue, str(self.request.hostname or ""), Telling(app, self.request.hostname)).run()
 
 
-class _Coming(NamedTuple):
-    """The line that was picked, and what was drawn from it, if it was drawn already."""
+class _Drawn(NamedTuple):
+    """Launches that were drawn, ready to run, and the choice of their line."""
 
     pick: Pick
-    drawn: Draw | None = None
-    batch: Batch | None = None
+    drawn: Draw
+    batch: Batch
 
 
 class Drawing:
@@ -131,7 +131,7 @@ class Drawing:
         self._report: Future[None] | None = None
         self._served: tuple[Served, ...] = ()
         self._lock = threading.Lock()
-        self._coming: Future[_Coming] | None = None
+        self._coming: Future[Pick | _Drawn] | None = None
         began = time.monotonic()
         self._ends, self._latest = began + _BUDGET, began + _LONGEST
         owner = owner or f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
@@ -144,12 +144,12 @@ class Drawing:
             while True:
                 goes_on = self._goes_on()
                 ahead = self._take_coming()
-                coming = ahead.result() if ahead else _Coming(self._pick(first=first, choose=goes_on))
+                found = ahead.result() if ahead else self._pick(first=first, choose=goes_on)
                 first = False
-                if not coming.pick.line:
-                    self._leave(coming.pick, tired=not goes_on)
+                if isinstance(found, Pick) and not found.line:
+                    self._leave(found, tired=not goes_on)
                     return
-                self._run(coming if coming.drawn else self._drawn(coming.pick))
+                self._run(self._draw(found) if isinstance(found, Pick) else found)
         except (
             Unavailable
         ) as error:  # leases end, and the resync sweep sends a ticket once the server is back
@@ -171,7 +171,7 @@ class Drawing:
         served, self._served = self._served, ()
         return self._seat.pick(served, first=first, choose=choose)
 
-    def _drawn(self, pick: Pick) -> _Coming:
+    def _draw(self, pick: Pick) -> _Drawn:
         """Draw from a line."""
         line, undisturbed = read_line(pick.line), pick.lines == 1
         left = self._process.left.get((pick.shard, pick.line), 0) if undisturbed else 0
@@ -194,13 +194,11 @@ class Drawing:
             nearly=partial(self._look_ahead, pick) if overlaps else None,
             make_way=self._give_back_coming,
         )
-        return _Coming(pick, drawn, batch)
+        return _Drawn(pick, drawn, batch)
 
-    def _run(self, coming: _Coming) -> None:
+    def _run(self, found: _Drawn) -> None:
         """Run what was drawn."""
-        pick, drawn, batch = coming
-        assert drawn is not None  # it was drawn
-        assert batch is not None  # as above
+        pick, drawn, batch = found
         self._served = (self._seat.served(pick, drawn),)
         if not drawn.actions:
             return
@@ -220,21 +218,20 @@ class Drawing:
         with suppress(RuntimeError):  # no thread is left on this host
             self._coming = self._process.reports.submit(partial(self._ahead, pick))
 
-    def _ahead(self, before: Pick) -> _Coming:
+    def _ahead(self, before: Pick) -> Pick | _Drawn:
         """Pick a line, and draw from it if it is the same and still the only one."""
         pick = self._pick(first=False, choose=True)
         if pick != before:
-            return _Coming(pick)
-        coming = self._drawn(pick)
-        assert coming.batch is not None  # it was drawn from
-        if coming.drawn is not None and len(coming.drawn.actions) == 1:
-            coming.batch.give_back()  # drawn alone, it would be charged with the death of this process
-            return _Coming(pick)
+            return pick
+        found = self._draw(pick)
+        if len(found.drawn.actions) == 1:
+            found.batch.give_back()  # drawn alone, it would be charged with the death of this process
+            return pick
         with suppress(RuntimeError):  # no thread is left on this host, which its turn tells
-            coming.batch.keep()
-        return coming
+            found.batch.keep()
+        return found
 
-    def _take_coming(self) -> Future[_Coming] | None:
+    def _take_coming(self) -> Future[Pick | _Drawn] | None:
         """Take what comes next, if anybody looks for it; one caller gets it."""
         with self._lock:
             coming, self._coming = self._coming, None
@@ -244,8 +241,10 @@ class Drawing:
         """Give back what was drawn ahead; do not draw it if that has not begun."""
         coming = self._take_coming()
         try:
-            if coming is not None and not coming.cancel() and (batch := coming.result().batch) is not None:
-                batch.give_back()
+            if coming is None or coming.cancel():
+                return
+            if isinstance(found := coming.result(), _Drawn):
+                found.batch.give_back()
         except Unavailable as error:  # leases end
             log.warning("line.unavailable", queue=self._queue, error=str(error))
 

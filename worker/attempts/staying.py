@@ -1,6 +1,6 @@
 """Tell the processes of a pool until when nobody else can want their slots.
 
-Who works on a ticket gives its place back each second, because other messages may wait for it, or the worker may have been
+Who works on a ticket gives its slot back each second, because other messages may wait for it, or the worker may have been
 asked to end. To take the next ticket costs some 20 ms of the slot. A worker that takes messages of one queue alone has no
 others to give it to: the launches that wait are those of the same lines, whoever draws them.
 """

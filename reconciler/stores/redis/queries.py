@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -42,12 +42,7 @@ class Queries(RedisCore):
     @explain
     def get_many(self, actions: Sequence[ActionId]) -> list[TaskAction | None]:
         found: list[TaskAction | None] = []
-        for start in range(0, len(actions), _AT_ONCE):
-            chunk = actions[start : start + _AT_ONCE]
-            pipe = self.client.pipeline(transaction=False)
-            for action in chunk:
-                pipe.hgetall(self.keys.action(action))
-            read = list(zip(chunk, pipe.execute(), strict=True))
+        for read in self._in_parts(actions, lambda pipe, key: pipe.hgetall(key)):
             self.fetch_shared((action.run_id, fields[b"h"]) for action, fields in read if fields)
             children = self._children([action for action, fields in read if b"b" in fields])
             found += [
@@ -55,6 +50,17 @@ class Queries(RedisCore):
                 for action, fields in read
             ]
         return found
+
+    def _in_parts(
+        self, actions: Sequence[ActionId], ask: Callable[[Pipeline, str], object]
+    ) -> Iterator[list[tuple[ActionId, Any]]]:
+        """Ask something of each record, of some hundred in a round trip; yield actions with answers."""
+        for start in range(0, len(actions), _AT_ONCE):
+            part = actions[start : start + _AT_ONCE]
+            pipe = self.client.pipeline(transaction=False)
+            for action in part:
+                ask(pipe, self.keys.action(action))
+            yield list(zip(part, pipe.execute(), strict=True))
 
     def _children(self, parents: Sequence[ActionId]) -> dict[ActionId, Children]:
         pipe = self.client.pipeline(transaction=False)
@@ -117,15 +123,8 @@ class Queries(RedisCore):
 
     @explain
     def ends(self, actions: Sequence[ActionId]) -> list[End | None]:
-        found: list[End | None] = []
-        for start in range(0, len(actions), _AT_ONCE):
-            chunk = actions[start : start + _AT_ONCE]
-            pipe = self.client.pipeline(transaction=False)
-            for action in chunk:
-                pipe.hmget(self.keys.action(action), records.END_FIELDS)
-            answers = zip(chunk, pipe.execute(), strict=True)
-            found += [records.decode_end(action, values) for action, values in answers]
-        return found
+        parts = self._in_parts(actions, lambda pipe, key: pipe.hmget(key, records.END_FIELDS))
+        return [records.decode_end(action, values) for part in parts for action, values in part]
 
     @explain
     def ended_children(self, group: ActionId, after: int = 0, limit: int = 500) -> list[str]:
