@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import multiprocessing
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -82,7 +83,9 @@ def test_worker_survives_a_killed_broker(
     build_app(settings_for(server.url)).send_task("test.blocked", ("long",))
     worker.notes_say("long begins")  # it has started, which takes long on a slow machine
     messenger.wake(7, countdown=12)  # held until long after the broker is killed
-    until(lambda: server.client.hlen(f"{PREFIX}:unacked") == 2)
+    # Until it knows of both. The server counts the second before its answer has reached the worker.
+    until(lambda: len(re.findall(r"Task \S+ received", worker.log)) == 2)
+    assert server.client.hlen(f"{PREFIX}:unacked") == 2
 
     server.kill()  # it starts again after the worker has tried to hand back what it holds
     until(lambda: "2 unacknowledged messages stay in ':unacked'" in worker.log)
