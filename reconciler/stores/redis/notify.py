@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -19,7 +19,9 @@ from reconciler.stores.base import ANY
 from reconciler.stores.redis.connect import connect, explained
 
 _PATIENCE = 0.25
-"""Seconds one read waits; also how long the connection outlives its last waiter."""
+"""Seconds one read waits; also how long the connection outlives its last waiter, and a subscription that of its channel."""
+_LEFT = 100
+"""So many subscriptions that nobody needs are ended at once."""
 
 
 class _Waiting(NamedTuple):
@@ -37,6 +39,8 @@ class Notifier:
         self._lock = threading.Lock()
         self._callbacks: dict[str, list[_Waiting]] = {}
         self._ready: dict[str, threading.Event] = {}
+        self._left: dict[str, None] = {}
+        self._tidied = 0.0
         self._pubsub: redis.client.PubSub | None = None
         self._thread: threading.Thread | None = None
 
@@ -67,16 +71,22 @@ class Notifier:
     def _add(self, channel: str, waiting: _Waiting) -> threading.Event:
         with self._lock:
             self._callbacks.setdefault(channel, []).append(waiting)
+            alive = self._thread is not None and self._thread.is_alive()
+            pubsub = self._pubsub if alive else None
+            if pubsub is None:
+                self._forget([*self._left])  # they have ended with their connection
+            known = channel in self._ready
             ready = self._ready.setdefault(channel, threading.Event())
-            if self._pubsub is None or self._thread is None or not self._thread.is_alive():
-                self._pubsub = connect(self._settings).pubsub()  # type: ignore[no-untyped-call]  # redis-py has no types here
-                self._pubsub.subscribe(*self._callbacks)
+            self._left.pop(channel, None)
+            if pubsub is None:
+                pubsub = self._pubsub = connect(self._settings).pubsub()  # type: ignore[no-untyped-call]  # redis-py has no types here
+                pubsub.subscribe(*self._callbacks)
                 self._thread = threading.Thread(
-                    target=self._listen, args=(self._pubsub,), name="reconciler-notify", daemon=True
+                    target=self._listen, args=(pubsub,), name="reconciler-notify", daemon=True
                 )
                 self._thread.start()
-            elif len(self._callbacks[channel]) == 1:
-                self._pubsub.subscribe(channel)
+            elif not known:
+                pubsub.subscribe(channel)
             return ready
 
     def _remove(self, channel: str, waiting: _Waiting) -> None:
@@ -86,12 +96,23 @@ class Notifier:
             if left:
                 return
             del self._callbacks[channel]
-            self._ready.pop(channel, None)
-            if self._pubsub is not None:
-                try:
-                    self._pubsub.unsubscribe(channel)  # type: ignore[no-untyped-call]  # redis-py has no types here
-                except RedisError:
-                    self._pubsub = None  # the next waiter connects anew
+            self._left[channel] = None  # ended with others: many wait for one run after the other
+            if len(self._left) >= _LEFT:
+                self._unsubscribe()
+
+    def _unsubscribe(self) -> None:
+        """End the subscriptions that nobody needs."""
+        left = [*self._left]
+        self._forget(left)
+        if self._pubsub is not None and left:
+            try:
+                self._pubsub.unsubscribe(*left)  # type: ignore[no-untyped-call]  # redis-py has no types here
+            except RedisError:
+                self._pubsub = None  # the next waiter connects anew
+
+    def _forget(self, channels: Sequence[str]) -> None:
+        for channel in channels:
+            del self._left[channel], self._ready[channel]
 
     def _listen(self, pubsub: redis.client.PubSub) -> None:
         with closing(pubsub.connection_pool), closing(pubsub):
@@ -106,12 +127,19 @@ class Notifier:
                     self._rest(pubsub)
                 else:
                     self._hear(message)
+                    if time.monotonic() - self._tidied > _PATIENCE:
+                        self._rest(pubsub, busy=True)
 
-    def _rest(self, pubsub: redis.client.PubSub) -> None:
-        """Stop listening when nobody waits."""
+    def _rest(self, pubsub: redis.client.PubSub, *, busy: bool = False) -> None:
+        """Stop listening when nobody waits, else where nobody does."""
         with self._lock:
-            if not self._callbacks and pubsub is self._pubsub:
+            self._tidied = time.monotonic()
+            if pubsub is not self._pubsub:
+                return
+            if not self._callbacks and not busy:
                 self._pubsub = None
+            elif self._left:
+                self._unsubscribe()
 
     def _hear(self, message: dict[str, Any]) -> None:
         channel = message["channel"].decode()
