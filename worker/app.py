@@ -237,7 +237,9 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     def say_who_stays() -> None:
         found = queues()
         alone = sender.controller.blueprint.state == RUN and not solo and len(found) == 1
-        staying.allow(found.pop() if alone else "")
+        # launches are the same whoever draws them, but a step that comes with a countdown needs a slot that is free
+        free = settings.steps_queue not in found or len(state.active_requests) < slots_of(sender.controller)
+        staying.allow(found.pop() if alone and free else "")
 
     functions = None if _Process.functions is None else len(_Process.functions.keys() - {PROBE})
     quotas = current_engine().reconciler.resource_manager

@@ -16,6 +16,7 @@ from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine
 from worker.process import current_engine
 from worker.receiving import STRATEGY
+from worker.standby import stand_by_after
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +79,7 @@ def run_step(shard: int, actions: list[str]) -> None:
         log.warning("step.bad_message", error=str(error))
         named = []
     try:
-        engine.stepper.step(shard, named)
+        stand_by_after(engine, engine.stepper.step(shard, named))
     except Unavailable as error:
         # leases end, and the resync sweep sends again once the server is back
         log.warning("step.unavailable", shard=shard, error=str(error))

@@ -13,7 +13,8 @@ approval.py    waiting for a person's signal; webhook.py calls the webhook of th
 limits.py      time limits, and when to look again; planned.py: start times and expiry; quota_leases.py: units of quotas
 services.py    what every plugin gets of its reconciler; dependencies.py describes the attributes
 launches.py    counting lost, failed and suspended launches; traced.py makes spans of them; audit.py warns operators
-step.py        a step is a batch of rounds; ahead.py overlaps full ones, delays.py postpones failed rounds, wakes.py sends
-               messages, joined.py lets a running step take over further messages for its shard, concurrency.py bounds them
+step.py        a step is a batch of rounds; ahead.py overlaps full ones, handles.py runs side by side those that may block,
+               delays.py postpones failed rounds, wakes.py sends messages, joined.py lets a running step take over further
+               messages for its shard, concurrency.py bounds them
 conclude.py    the step after an attempt, taken by its worker with the report
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -80,9 +80,13 @@ class Budget:
         seconds: how long it may go on claiming.
         shard: which it drains.
         joined: who else drains it; None for a step of some actions alone.
+        make_way: called before anything that may take long.
     """
 
-    def __init__(self, seconds: float, shard: int, joined: Joined | None) -> None:
+    def __init__(
+        self, seconds: float, shard: int, joined: Joined | None, make_way: Callable[[], None] | None = None
+    ) -> None:
+        self._make_way = make_way
         self._ends = time.monotonic() + seconds
         self._shard = shard
         self._joined = joined
@@ -90,6 +94,11 @@ class Budget:
     def left(self) -> float:
         """Return the seconds that are left."""
         return max(0.0, self._ends - time.monotonic())
+
+    def make_way(self) -> None:
+        """Say that what follows may take long."""
+        if self._make_way is not None:
+            self._make_way()
 
     def asked(self) -> bool:
         """Tell whether a message waits to be taken over."""

@@ -6,10 +6,8 @@ that may block run side by side in threads; one that takes longer commits on its
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 
 import msgspec
@@ -24,6 +22,7 @@ from reconciler.controller.ahead import Ahead, Batches, Committed, StepReport, T
 from reconciler.controller.cache_config import asks_cache
 from reconciler.controller.concurrency import Slots
 from reconciler.controller.delays import Delays
+from reconciler.controller.handles import Handles
 from reconciler.controller.joined import Budget, Joined
 from reconciler.controller.launches import Followers, followed, tally, tell_ended, tell_lost
 from reconciler.controller.quota_leases import give_back
@@ -38,7 +37,8 @@ from reconciler.stores.writable import UNWRITABLE, check_writable
 from reconciler.tickets import announce
 
 log = structlog.get_logger(__name__)
-_HANDLE_THREADS = 16
+FEW = 16
+"""A step of no more actions is short, if none of its rounds waits for anything but the store."""
 
 
 class Stepper:
@@ -77,15 +77,27 @@ class Stepper:
         )
         self._delays = Delays()
         self._joined = Joined()
-        self._threads: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._handles = Handles(settings.step_lease.total_seconds() / 2)
 
     def limit(self, max_concurrent_reconciles: int) -> None:
         """Allow at most this many actions at a time, over all shards and threads (R2)."""
         self.slots.lower(max_concurrent_reconciles)
 
-    def step(self, shard: int, named: Sequence[ActionId] = (), *, drain: bool = True) -> StepReport:
-        """Work on what is due in a shard, within the budget; without `drain`, only on the named actions.
+    def step(
+        self,
+        shard: int,
+        named: Sequence[ActionId] = (),
+        *,
+        drain: bool = True,
+        make_way: Callable[[], None] | None = None,
+    ) -> StepReport:
+        """Work on what is due in a shard, within the budget.
+
+        Args:
+            shard: its number.
+            named: what to look at although it is not due.
+            drain: whether to look at more than the named actions.
+            make_way: called before anything that may take long; maybe more than once.
 
         Raises:
             StoreUnavailable: the store does not answer; claims end with their leases.
@@ -98,7 +110,8 @@ class Stepper:
         try:
             more: Sequence[ActionId] | None = named
             while more is not None:
-                report = self._step(shard, more, Budget(self._budget, shard, self._joined), drain=True)
+                budget = Budget(self._budget, shard, self._joined, make_way)
+                report = self._step(shard, more, budget, drain=True)
                 more = self._joined.leave(shard)
         except BaseException:
             self._joined.give_up(shard)
@@ -135,7 +148,10 @@ class Stepper:
         self, shard: int, named: Sequence[ActionId], budget: Budget, *, first: bool, drain: bool
     ) -> ClaimReport | None:
         """Claim as many due actions as this process has room for; the rest stays due. None: there was no room in time."""
-        room = self.slots.take(max(1, len(named) + (self._batch if drain else 0)), budget.left())
+        wanted = max(1, len(named) + (self._batch if drain else 0))
+        if not (room := self.slots.take(wanted, 0)):
+            budget.make_way()
+            room = self.slots.take(wanted, budget.left())
         if not room:
             return None
         named = named[:room]
@@ -152,6 +168,8 @@ class Stepper:
     def _batches_of(self, shard: int, actions: list[TaskAction], budget: Budget, *, drain: bool) -> Batches:
         """Run a batch, and as many after it as can be overlapped with it."""
         batches = Batches(actions)
+        if len(actions) > FEW or not all(map(self.is_inline, actions)):
+            budget.make_way()
         if drain and self._ahead is not None:
             self._ahead.run(shard, batches, budget)
         if batches.rest:
@@ -181,7 +199,7 @@ class Stepper:
         quick, slow = list[TaskAction](), list[TaskAction]()
         for action in actions:
             (quick if self.is_inline(action) else slow).append(action)
-        running += [self._submit(action) for action in slow]
+        running += [self._handles.submit(self.play, action) for action in slow]
         writes = [self.play(action) for action in quick]
         report, done, refused = None, 0, 0
         if writes:
@@ -208,22 +226,6 @@ class Stepper:
         except PluginNotFound:
             return True
         return plugin.properties.inline
-
-    def _submit(self, action: TaskAction) -> Future[Write]:
-        with self._lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(_HANDLE_THREADS, thread_name_prefix="handle")
-            return self._threads.submit(self._round_in_time, action, time.monotonic())
-
-    def _round_in_time(self, action: TaskAction, since: float) -> Write:
-        """Play a round that has waited for a thread since a time of the monotonic clock.
-
-        After half a lease, another step may take the action before this round ends, and what a plugin starts now may escape
-        the clean-up of that step. So the round does nothing and gives the action back.
-        """
-        if time.monotonic() - since > self.reconciler.settings.step_lease.total_seconds() / 2:
-            return Write(action=action, original=action, due=action.now)
-        return self.play(action)
 
     def play(self, action: TaskAction) -> Write:
         """Play one round; an unexpected error leaves the record as it was, due again after a growing delay (R4)."""
@@ -295,6 +297,4 @@ class Stepper:
 
     def close(self) -> None:
         """End the handle threads once they are done."""
-        with self._lock:
-            if self._threads is not None:
-                self._threads.shutdown(wait=True, cancel_futures=True)
+        self._handles.close()

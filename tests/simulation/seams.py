@@ -24,7 +24,7 @@ from reconciler.archive import index, recent, unread
 from reconciler.children import desk, driving, following, functions, loops, sleeps, values, watching
 from reconciler.children import threads as waits
 from reconciler.client import archived, reading, sources, storing, to_delete
-from reconciler.controller import joined, step
+from reconciler.controller import joined
 from reconciler.controller.step import Stepper
 from reconciler.stores import blobs
 from reconciler.stores.base import Write
@@ -323,12 +323,12 @@ class InlinePool:
 def use_actors(sim: Simulation, stepper: Stepper) -> None:
     """Let the handle threads of a stepper be actors of its process."""
 
-    def submit(action: TaskAction) -> Future[Write]:
+    def submit(play: Callable[[TaskAction], Write], action: TaskAction) -> Future[Write]:
         future: Future[Write] = Future()
-        sim.sibling("handle", lambda: future.set_result(stepper.play(action)))
+        sim.sibling("handle", lambda: future.set_result(play(action)))
         return future
 
-    stepper._submit = submit  # type: ignore[method-assign]  # the seam
+    stepper._handles.submit = submit  # type: ignore[method-assign]  # the seam
 
 
 @contextmanager
@@ -341,7 +341,6 @@ def seams(sim: Simulation) -> Iterator[None]:
 
     time, drawn = VirtualTime(sim), random.Random(sim.seed)
     stand_ins: list[tuple[Any, str, object]] = [
-        (step, "time", time),
         (joined, "time", time),
         (joined, "wait", wait),
         (attempt, "time", time),

@@ -31,6 +31,7 @@ from worker.attempts.batch import Batch
 from worker.attempts.beside import Beside, Seat
 from worker.attempts.flower import Telling
 from worker.attempts.pace import Pace
+from worker.attempts.standby import Standby
 from worker.attempts.staying import staying
 from worker.attempts.threads import Threads
 from worker.attempts.ticket import Ticket
@@ -69,6 +70,7 @@ class _Process:
         reports: threads in which, while launches run, what ended before is written and reported, one batch at a time, and
             what comes next is drawn.
         beside: runs others while a function waits.
+        standby: waits for the next ticket.
     """
 
     def __init__(self) -> None:
@@ -77,6 +79,7 @@ class _Process:
         self.lone_at = -math.inf
         self.reports = Threads(3, thread_name_prefix="reconciler-report")
         self.beside = Beside()
+        self.standby = Standby()
 
 
 _processes: dict[int, _Process] = {}
@@ -98,8 +101,11 @@ def register(app: Celery) -> None:
     @app.task(name=RUN_ATTEMPTS, bind=True, send_events=False, Request=Ticket, Strategy=STRATEGY)  # type: ignore[untyped-decorator]  # Celery has no types
     def run_attempts(self: Task, queue: str, **_: object) -> None:
         """Draw and run launches of a queue, which this worker consumes (ticket.py)."""
-        engine = current_engine()
-        Drawing(engine, queue, str(self.request.hostname or ""), Telling(app, self.request.hostname)).run()
+        engine, telling = current_engine(), Telling(app, self.request.hostname)
+        latest, there_are = time.monotonic() + _LONGEST, True
+        while there_are:
+            Drawing(engine, queue, str(self.request.hostname or ""), telling, latest=latest).run()
+            there_are = _process().standby.told(engine.store, queue, latest)
 
 
 class _Drawn(NamedTuple):
@@ -118,11 +124,19 @@ class Drawing:
         queue: whose launches are drawn.
         worker: name of the Celery worker.
         telling: shows launches in Flower.
+        latest: when to give the slot back in any case, by the monotonic clock, seconds.
         owner: who holds what is drawn; by default this thread.
     """
 
     def __init__(
-        self, engine: Engine, queue: str, worker: str, telling: Telling, *, owner: str | None = None
+        self,
+        engine: Engine,
+        queue: str,
+        worker: str,
+        telling: Telling,
+        *,
+        latest: float = math.inf,
+        owner: str | None = None,
     ) -> None:
         self._engine = engine
         self._queue = queue
@@ -133,7 +147,7 @@ class Drawing:
         self._lock = threading.Lock()
         self._coming: Future[Pick | _Drawn] | None = None
         began = time.monotonic()
-        self._ends, self._latest = began + _BUDGET, began + _LONGEST
+        self._ends, self._latest = began + _BUDGET, min(latest, began + _LONGEST)
         owner = owner or f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
         self._seat = Seat(engine, queue, worker, owner, telling, self._process.beside)
 

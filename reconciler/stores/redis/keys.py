@@ -33,6 +33,7 @@ launches.
 | `<p>:{nn}:line:<line>` | zset, path → place of its launch | commit, give_back | entry: draw, start_attempt, commit |
 | `<p>:{nn}:pending` | string, PX | create, wake … | claim by a new step, or its TTL |
 | `<p>:{nn}:armed` | string, PX | claim, commit | its TTL |
+| `<p>:{nn}:hears` | string, PX: channel of who stands by for the shard | hear | hear, or its TTL |
 | `<p>:{nn}:n:<run>` | pub/sub channel | commit | - |
 | `<p>:{c:<digest>}:entry` | hash | catalog_put | its TTL, `RECONCILER_CACHE_RETENTION`; 0 keeps it |
 | `<p>:{c:<digest>}:res` | hash, PX: holder, newest token | catalog_reserve, catalog_release | a day after the lease |
@@ -49,13 +50,15 @@ launches.
 | `<p>:{w:<name>}:served` | hash, level → how far its keys have come | pick | pick, when no line has launches |
 | `<p>:{w:<name>}:seen` | hash, shard and line → when it had launches | announce | field: pick |
 | `<p>:{w:<name>}:picks` | string, number of choices | pick | pick, as served |
-| `<p>:{w:<name>}:ticket` | string, PX: a ticket is on its way | announce | pick, or its TTL |
+| `<p>:{w:<name>}:ticket` | string, PX: a ticket is on its way | announce | pick, stand_by, or its TTL |
+| `<p>:{w:<name>}:idle` | zset, PX, channel of who stands by → until when | stand_by | entry: announce, stand_by; its TTL |
 | `<p>:{w:<name>}:paused` | string: no ticket, no choice | set_queue | set_queue |
 | `<p>:{w:<name>}:limit` | string: most launches that may wait | set_queue | set_queue |
 | `<p>:{w:<name>}:ruled` | stream, capped at 100: who paused, moved or limited the queue | set_queue | capped |
 | `<p>:queues` | set, queues that are paused or have a limit | set_queue | member: set_queue |
 | `<p>:{f}:published` | hash, PX, release → end of its life, since when it runs | publish | field: publish; its TTL |
 | `<p>:{f}:published:<release>` | hash, PX, function → its document | publish | publish, or its TTL |
+| `<p>:ear:<random>` | pub/sub channel of one process | whoever makes work | - |
 | `<p>:worker:<name>` | string, EX | workers | its TTL |
 | `<p>:swept:<sweep>` | string, PX | steps workers, at beat's tick, or who stands in for it | its TTL |
 | `<p>:swept:<sweep>:turn` | string, PX | the steps worker that makes a sweep alone | its TTL |

@@ -23,7 +23,7 @@ VERBS = (
     "decline_attempt", "stop_attempt", "keep_step", "request_abort", "signal", "collect",
     "seal", "recall", "archived", "old_events", "set_spilled", "hold", "let_go", "tell_functions", "find_function",
     "publish", "find_published",
-    "announce", "pick", "draw", "give_back", "prioritize", "move", "queue",
+    "announce", "pick", "draw", "give_back", "prioritize", "move", "queue", "hear", "stand_by",
     "catalog_put", "catalog_reserve", "catalog_release", "allocate", "release",
 )  # fmt: skip
 

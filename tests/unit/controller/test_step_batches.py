@@ -175,4 +175,4 @@ def test_conditions_and_unknown_types_are_done_in_line() -> None:
     step(lab)
     assert lab.get(condition).phase is ActionPhase.PAUSED
     assert lab.get(unknown).phase is ActionPhase.FAILED
-    assert lab.engine.stepper._threads is None
+    assert lab.engine.stepper._handles._threads is None

@@ -169,4 +169,4 @@ def test_closing_without_threads_is_fine() -> None:
     lab = one_shard()
     lab.engine.stepper.close()
     lab.engine.stepper.close()
-    assert lab.engine.stepper._threads is None
+    assert lab.engine.stepper._handles._threads is None

@@ -22,8 +22,9 @@ def test_a_round_that_waited_half_its_lease_begins_no_more(waited: int, handled:
     lab = Lab([plugin], shards=1, step_lease=HOUR)
     action = lab.submit("demo")
     [claimed] = lab.store.claim(0, owner="step", limit=1).actions
-    write = lab.engine.stepper._round_in_time(claimed, time.monotonic() - waited * 60)
-    lab.engine.stepper.commit(0, [write])
+    stepper = lab.engine.stepper
+    write = stepper._handles._in_time(stepper.play, claimed, time.monotonic() - waited * 60)
+    stepper.commit(0, [write])
     assert len(plugin.handled) == handled
     assert lab.get(action).phase is (ActionPhase.RUNNING if handled else ActionPhase.QUEUED)
     assert len(lab.events(action)) == 1 + handled

@@ -66,9 +66,17 @@ local function wake_known(key, path, at, lease_ends, woken, wanted, owner)
 end
 local function wake(key, path, at) wake_known(key, path, at, unpack(redis.call('HMGET', key, 'l', 'w', 'u', 'ao'))) end
 
--- Whether the caller has to send a wake-up message: nobody else did within ttl ms.
+-- Tell who stands by on this channel, without a message; whether he hears it. One that is dead does not.
+local function heard(channel, text)
+  local ears = redis.pcall('PUBLISH', channel, text)
+  return type(ears) == 'number' and ears > 0
+end
+
+-- Whether the caller has to send a wake-up message: nobody else did within ttl ms, and nobody stands by (hear.lua).
 local function need_message(ttl)
-  return redis.call('SET', base .. 'pending', '1', 'NX', 'PX', ttl) and 1 or 0
+  if not redis.call('SET', base .. 'pending', '1', 'NX', 'PX', ttl) then return 0 end
+  local channel = redis.call('GET', base .. 'hears')
+  return channel and heard(channel, string.match(base, '{(%d+)}')) and 0 or 1
 end
 
 -- Earliest due time, and whether the caller has to send the countdown message for it.
@@ -145,10 +153,19 @@ local function level_of(entry) return string.match(entry, '^%d+/(%w)') end
 local function fair_of(entry) return string.match(entry, '^%d+/[^/]*/([^/]*)/') end
 local function function_of(entry) return string.match(entry, '^%d+/[^/]*/[^/]*/(.*)$') end
 
--- Whether somebody has to send a ticket: there are launches, and none is on its way.
+-- Whether somebody has to send a ticket: there are launches, none is on its way, and nobody stands by (stand_by.lua). Of those
+-- who do, the last one is told, whose caches are warm; he stands by no more.
 local function need_ticket(heads, life)
   if redis.call('EXISTS', heads) == 0 or redis.call('EXISTS', base .. 'paused') == 1 then return 0 end
-  return redis.call('SET', base .. 'ticket', '1', 'NX', 'PX', life) and 1 or 0
+  if not redis.call('SET', base .. 'ticket', '1', 'NX', 'PX', life) then return 0 end
+  local idle = base .. 'idle'
+  local last = redis.call('ZRANGE', idle, -1, -1, 'WITHSCORES')
+  while last[1] do
+    redis.call('ZREM', idle, last[1])
+    if tonumber(last[2]) > now and heard(last[1], '') then return 0 end
+    last = redis.call('ZRANGE', idle, -1, -1, 'WITHSCORES')
+  end
+  return 1
 end
 
 -- Record how an attempt ended, and make its action due.
