@@ -21,7 +21,9 @@ from reconciler.wiring import Engine
 from worker.attempts.staying import staying
 
 _QUIET = 10.0
-"""Seconds without work after which the slot is given back."""
+"""Seconds without work after which the slot is given back …"""
+_LONGEST = 60.0
+"""… and seconds after which it is in any case: who counts or times tasks of Celery sees this one end."""
 _LISTENS = 0.25
 """Longest wait, in seconds, until a shutdown is noticed."""
 _BEHIND = 2
@@ -62,8 +64,8 @@ class Standby:
     def _stand_by(self) -> None:
         self._stands = self._heard.begin()
         try:
-            last = time.monotonic()
-            while self._stands and time.monotonic() - last < _QUIET and staying.allowed(self._queue):
+            began = last = time.monotonic()
+            while self._stands and self._may(began, last):
                 self._hear()
                 while self._shards:
                     self._stepper.step(self._shards.pop(0), make_way=self._leave)
@@ -72,6 +74,10 @@ class Standby:
                     return
         finally:
             self._leave()
+
+    def _may(self, began: float, last: float) -> bool:
+        now = time.monotonic()
+        return now - last < _QUIET and now - began < _LONGEST and staying.allowed(self._queue)
 
     def _hear(self) -> None:
         """Wait for shards that have something due; have messages sent where too many do."""

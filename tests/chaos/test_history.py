@@ -38,7 +38,9 @@ PATIENCE = 120.0
 SLACK = 0.10
 ONE_PER_SHARD = ("events", "queues", "audit")
 """Keys that are there for good once their shard was used, and do not grow."""
-TEMPORARY = re.compile(r":res$|:worker:|:confirm$|:armed$|:pending$|:hears$|:idle$|:swept:|\}:functions$|\}:published")
+TEMPORARY = re.compile(
+    r":res$|:worker:|:confirm$|:armed$|:pending$|:hears$|:idle$|:swept:|\}:functions$|\}:published"
+)
 """Keys with a life of their own that a moment may hold or not: they end by themselves."""
 
 

@@ -110,6 +110,14 @@ def test_what_is_told_is_stepped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (steps.heard.begun, steps.heard.ended) == (1, 1)
 
 
+def test_the_slot_is_given_back_at_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where something comes each second."""
+    steps = Steps(monkeypatch, Told(*[1, None] * 300))
+    steps.stands.after(QUIET)
+    assert 10 < len(steps.stepped) < 100
+    assert steps.heard.ended == 1
+
+
 def test_of_many_at_once_the_last_get_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     """So other threads take them."""
     steps = Steps(monkeypatch, Told(4, 5, 6, 7, 8, 7))
