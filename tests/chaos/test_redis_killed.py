@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from redis_load import RECOVERY, Load, check_all, last, newest_aof, percentiles, pids, resumes
+from redis_load import RECOVERY, Load, check_all, last, newest_aof, percentiles, pids, resumes, until
 
 from reconciler.client import Client
 from reconciler.embedded.stack import Stack
@@ -59,5 +59,6 @@ def test_a_torn_append_only_file_is_mended(
     file = newest_aof(stack)
     os.truncate(file, file.stat().st_size - rng.randint(1, 10))
     stack.servers.start_redis()
-    assert "Truncating the AOF" in stack.servers.processes["valkey"].log.read_text()
+    log = stack.servers.processes["valkey"].log
+    until(lambda: "Truncating the AOF" in log.read_text(), "a mended file")  # it listens while it loads
     print(f"torn append-only file: work resumed after {resumes(client, tally):.1f} s")
