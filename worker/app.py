@@ -238,7 +238,8 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
         found = queues()
         alone = sender.controller.blueprint.state == RUN and not solo and len(found) == 1
         # launches are the same whoever draws them, but a step that comes with a countdown needs a slot that is free
-        free = settings.steps_queue not in found or len(state.active_requests) < slots_of(sender.controller)
+        room = len(state.active_requests) < slots_of(sender.controller) > 1
+        free = settings.steps_queue not in found or room
         staying.allow(found.pop() if alone and free else "")
 
     functions = None if _Process.functions is None else len(_Process.functions.keys() - {PROBE})
@@ -284,7 +285,7 @@ def _troubles() -> list[str]:
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
-    staying.allow("")
+    staying.end()
     if _Process.manager is not None:
         _Process.manager.guardian.stop()
     if _Process.lacked is not None:

@@ -27,7 +27,7 @@ class Slots:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._running = 0
-        self._pool: object = None
+        self._pool: Any = None
 
     def watch(self, pool: Any) -> None:  # noqa: ANN401  # Celery has no types
         """Follow a pool, if it is one of threads. May be repeated."""
@@ -40,6 +40,10 @@ class Slots:
     def busy(self) -> bool:
         """Tell whether anything runs."""
         return self._running > 0
+
+    def full(self) -> bool:
+        """Tell whether all threads work, or more waits for them; never where the pool is none of threads."""
+        return self._pool is not None and self._running >= self._pool.limit
 
     def _apply(self, apply: Callable[..., Any], *given: Any, **named: Any) -> Any:  # noqa: ANN401  # as above
         request = getattr(named.get("error_callback"), "__self__", None)

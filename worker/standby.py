@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 from reconciler.controller.ahead import StepReport
-from reconciler.controller.step import FEW
+from reconciler.controller.joined import FEW
 from reconciler.controller.wakes import Wakes
 from reconciler.stores.redis.hearing import ShardsHeard
 from reconciler.stores.redis.store import RedisStore
 from reconciler.wiring import Engine
 from worker.attempts.staying import staying
+from worker.slots import slots
 
 _QUIET = 10.0
 """Seconds without work after which the slot is given back …"""
@@ -53,7 +54,7 @@ class Standby:
         Raises:
             StoreUnavailable: the server does not answer; the resync sweep finds what was told.
         """
-        if report.again or report.claimed > FEW or not staying.allowed(self._queue):
+        if report.again or not 0 < report.claimed < FEW or not staying.allowed(self._queue) or slots.full():
             return
         if self._one.acquire(blocking=False):
             try:
@@ -77,7 +78,8 @@ class Standby:
 
     def _may(self, began: float, last: float) -> bool:
         now = time.monotonic()
-        return now - last < _QUIET and now - began < _LONGEST and staying.allowed(self._queue)
+        in_time = now - last < _QUIET and now - began < _LONGEST
+        return in_time and staying.allowed(self._queue) and not slots.full()
 
     def _hear(self) -> None:
         """Wait for shards that have something due; have messages sent where too many do."""

@@ -18,6 +18,10 @@ from reconciler.api.action import ActionId
 
 _MOST = 2
 """Steps of one shard at a time: while one waits for the store, the other one plays."""
+FEW = 16
+"""A step of fewer actions is short, if none of its rounds waits for anything but the store …"""
+_SHORT = 0.02
+"""… and it has not taken longer than so many seconds."""
 
 
 class Joined:
@@ -87,7 +91,8 @@ class Budget:
         self, seconds: float, shard: int, joined: Joined | None, make_way: Callable[[], None] | None = None
     ) -> None:
         self._make_way = make_way
-        self._ends = time.monotonic() + seconds
+        self._began = time.monotonic()
+        self._ends = self._began + seconds
         self._shard = shard
         self._joined = joined
 
@@ -99,6 +104,11 @@ class Budget:
         """Say that what follows may take long."""
         if self._make_way is not None:
             self._make_way()
+
+    def go_on(self, claimed: int) -> None:
+        """Make way before the next claim of a step that is no longer short."""
+        if claimed >= FEW or time.monotonic() - self._began > _SHORT:
+            self.make_way()
 
     def asked(self) -> bool:
         """Tell whether a message waits to be taken over."""

@@ -23,7 +23,7 @@ from reconciler.controller.cache_config import asks_cache
 from reconciler.controller.concurrency import Slots
 from reconciler.controller.delays import Delays
 from reconciler.controller.handles import Handles
-from reconciler.controller.joined import Budget, Joined
+from reconciler.controller.joined import FEW, Budget, Joined
 from reconciler.controller.launches import Followers, followed, tally, tell_ended, tell_lost
 from reconciler.controller.quota_leases import give_back
 from reconciler.controller.reconciler import TaskActionReconciler
@@ -37,8 +37,6 @@ from reconciler.stores.writable import UNWRITABLE, check_writable
 from reconciler.tickets import announce
 
 log = structlog.get_logger(__name__)
-FEW = 16
-"""A step of no more actions is short, if none of its rounds waits for anything but the store."""
 
 
 class Stepper:
@@ -111,6 +109,8 @@ class Stepper:
             more: Sequence[ActionId] | None = named
             while more is not None:
                 budget = Budget(self._budget, shard, self._joined, make_way)
+                if more is not named:
+                    budget.make_way()
                 report = self._step(shard, more, budget, drain=True)
                 more = self._joined.leave(shard)
         except BaseException:
@@ -119,9 +119,9 @@ class Stepper:
         return report
 
     def _step(self, shard: int, named: Sequence[ActionId], budget: Budget, *, drain: bool) -> StepReport:
-        total = StepReport()
-        first = True
+        total, first = StepReport(), True
         while True:
+            budget.go_on(total.claimed)
             claim = self._claim(shard, named, budget, first=first, drain=drain)
             if claim is None:
                 (self.wakes.wake if drain else self.wakes.wake_overdue)(shard)
@@ -168,7 +168,7 @@ class Stepper:
     def _batches_of(self, shard: int, actions: list[TaskAction], budget: Budget, *, drain: bool) -> Batches:
         """Run a batch, and as many after it as can be overlapped with it."""
         batches = Batches(actions)
-        if len(actions) > FEW or not all(map(self.is_inline, actions)):
+        if len(actions) >= min(FEW, self._batch) or not all(map(self.is_inline, actions)):
             budget.make_way()
         if drain and self._ahead is not None:
             self._ahead.run(shard, batches, budget)

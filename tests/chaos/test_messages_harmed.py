@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,9 +18,11 @@ from message_meddler import MessageMeddler
 
 from reconciler.api.action import RunId
 from reconciler.api.phase import ActionPhase
+from reconciler.broker.conf import build_app
 from reconciler.embedded import commands
 from reconciler.embedded.processes import ManagedProcess
 from reconciler.embedded.servers import EmbeddedServers
+from reconciler.settings import Settings
 from reconciler.testing.invariants import check_due_index, check_run
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
@@ -47,11 +50,14 @@ def meddler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Embedded
 def module_site(
     meddler: tuple[EmbeddedServers, MessageMeddler], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    """A stack and a client that send and get all messages through the meddler."""
+    """A stack and a client that send and get all messages through the meddler, and where nobody stands by without one."""
     servers, between = meddler
     env = {"RECONCILER_BROKER_URL": f"redis://127.0.0.1:{between.port}/0"}
     folder = tmp_path_factory.mktemp("messages")
-    with running_site(folder, servers=servers, env=env, client_env=env) as running:
+    with running_site(folder, servers=servers, env=env, client_env=env, steps_concurrency=1) as running:
+        with closing(build_app(Settings.from_env({**running.stack.env(), **env}))) as app:
+            attempts = [name for name in app.control.inspect(timeout=5).active_queues() if "attempts" in name]
+            assert app.control.add_consumer("aside", reply=True, timeout=20, destination=attempts)
         yield running
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -11,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 import msgspec
 import pytest
 import redis
+from cli_support import eventually
 
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import StoreUnavailable
@@ -21,6 +23,7 @@ from reconciler.stores.lines import Head, Served
 from reconciler.stores.redis import hearing
 from reconciler.stores.redis.hearing import ShardsHeard, TicketsHeard
 from reconciler.stores.redis.keys import Keys
+from reconciler.stores.redis.notify import Notifier
 from reconciler.stores.redis.store import RedisStore
 
 pytestmark = pytest.mark.servers
@@ -268,6 +271,101 @@ def test_a_broken_line_is_opened_again(
     [channel] = store.client.pubsub_channels(f"{store.keys.prefix}:ear:*")  # type: ignore[no-untyped-call]  # redis-py has no types here
     store.client.publish(channel, "3")
     assert heard.next(SOON)
+
+
+@pytest.mark.parametrize("what", ["shards", "tickets"])
+def test_who_would_not_hear_does_not_stand_by(
+    what: str,
+    shards: Callable[[], ShardsHeard],
+    tickets: Callable[[], TicketsHeard],
+    store: RedisStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """His line leads nowhere, as after a failover: that is known when the note is made again, not when a call waits."""
+    monkeypatch.setattr(hearing, "_AGAIN", 0.0)
+    heard = shards() if what == "shards" else tickets()
+    heard.begin()
+    for one in store.client.client_list(_type="pubsub"):
+        store.client.client_kill(one["addr"])
+    eventually(lambda: not heard.stay())
+    heard.end()
+    assert heard.begin()
+    assert heard.stay()
+
+
+def test_a_line_that_could_not_be_opened_is_opened_the_next_time(
+    shards: Callable[[], ShardsHeard], store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not taken for one that hears."""
+    heard = shards()
+    with monkeypatch.context() as patch:
+        patch.setattr(redis.client.PubSub, "subscribe", refuse)
+        with pytest.raises(StoreUnavailable):
+            heard.begin()
+    assert heard.begin()
+    [channel] = store.client.pubsub_channels(f"{store.keys.prefix}:ear:*")  # type: ignore[no-untyped-call]  # redis-py has no types here
+    assert store.client.publish(channel, "3") == 1
+    assert heard.next(SOON) == 3
+
+
+def refuse(*_: object) -> None:
+    """Stand in for a subscription that does not reach the server."""
+    raise redis.ConnectionError("refused")
+
+
+# -- waiters -----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def notifier(settings: Settings) -> Iterator[Notifier]:
+    """Listens for waiters."""
+    with closing(Notifier(settings)) as opened:
+        yield opened
+
+
+def listeners(store: RedisStore, channel: str) -> int:
+    """Count who listens on a channel."""
+    [(_, count)] = store.client.pubsub_numsub(channel)  # type: ignore[no-untyped-call]  # redis-py has no types here
+    return int(count)
+
+
+def test_who_comes_back_to_a_channel_is_called(notifier: Notifier, store: RedisStore) -> None:
+    """Its subscription has not ended yet; those that nobody comes back to end by themselves, while others wait, too."""
+    called = threading.Event()
+    with notifier.subscribe("left", lambda: None), notifier.subscribe("stays", lambda: None):
+        pass
+    with notifier.subscribe("left", called.set):
+        assert store.client.publish("left", "") == 1
+        assert called.wait(SOON)
+        eventually(lambda: not listeners(store, "stays"))
+        assert listeners(store, "left") == 1
+    eventually(lambda: not listeners(store, "left"))
+
+
+def test_many_channels_are_left_together(notifier: Notifier, store: RedisStore) -> None:
+    """Also by who never rests; and each of them can be waited on again."""
+    with notifier.subscribe("kept", lambda: None):
+        for number in range(250):
+            with notifier.subscribe(f"c{number}", lambda: None):
+                pass
+        assert sum(listeners(store, f"c{number}") for number in range(250)) <= 100
+        called = threading.Event()
+        with notifier.subscribe("c0", called.set):
+            store.client.publish("c0", "")
+            assert called.wait(SOON)
+
+
+def test_a_failed_subscription_is_made_again(
+    notifier: Notifier, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the next waiter, although others listen meanwhile."""
+    called = threading.Event()
+    with notifier.subscribe("other", lambda: None):
+        with monkeypatch.context() as patch:
+            patch.setattr(redis.client.PubSub, "subscribe", refuse)
+            with pytest.raises(StoreUnavailable), notifier.subscribe("mine", lambda: None):
+                pass
+        with notifier.subscribe("mine", called.set):
+            assert store.client.publish("mine", "") == 1
+            assert called.wait(SOON)
 
 
 @pytest.mark.parametrize("right", ["-subscribe", "-publish"])

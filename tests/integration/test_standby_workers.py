@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import drawing_functions as drawn
@@ -14,7 +14,9 @@ import pytest
 import redis
 from cli_support import eventually
 
+from reconciler.broker.conf import build_app
 from reconciler.broker.messages import RECONCILE, RUN_ATTEMPTS
+from reconciler.broker.messenger import CeleryMessenger
 from reconciler.client import Client
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
@@ -90,6 +92,17 @@ def test_calls_by_themselves_need_no_message(stack: Stack, server: redis.Redis) 
         assert [one() for _ in range(CALLS)] == [1] * CALLS
     assert sent.count(RECONCILE) <= 2
     assert sent.count(RUN_ATTEMPTS) <= 2
+
+
+def test_a_ticket_gets_a_slot_although_all_stand_by(stack: Stack, server: redis.Redis) -> None:
+    """It is for nothing, and many of them are none the less taken within moments, not one each ten seconds."""
+    keys, settings = Keys("cr", 16), Settings.from_env(stack.env())
+    assert drawn.nap.map(range(200)).result(timeout=60) == list(range(200))
+    eventually(lambda: server.zcard(keys.queue("attempts") + "idle") == 2)
+    with closing(CeleryMessenger(build_app(settings), settings)) as messenger:
+        for _ in range(20):
+            messenger.ticket("attempts")
+        eventually(lambda: not messenger.waiting("attempts"), 8)
 
 
 @pytest.mark.parametrize("name", ["steps-1", "attempts-1"])

@@ -11,7 +11,8 @@ import pytest
 
 from reconciler.api.errors import StoreUnavailable
 from reconciler.controller.ahead import StepReport
-from reconciler.controller.step import FEW
+from reconciler.controller.joined import FEW
+from reconciler.testing import Lab
 from worker import standby
 from worker.standby import Standby
 
@@ -67,7 +68,8 @@ class Steps:
         monkeypatch.setattr(
             standby, "staying", SimpleNamespace(allowed=lambda queue: self.allowed and queue == "steps")
         )
-        self.heard = heard
+        monkeypatch.setattr(standby, "slots", SimpleNamespace(full=lambda: self.full))
+        self.heard, self.full = heard, False
         self.stands = Standby(engine, store)
 
     def monotonic(self) -> float:
@@ -85,8 +87,10 @@ class Steps:
         return QUIET
 
 
-@pytest.mark.parametrize("report", [StepReport(claimed=FEW + 1), StepReport(again=True)])
-def test_nobody_stands_by_after_much_work(monkeypatch: pytest.MonkeyPatch, report: StepReport) -> None:
+@pytest.mark.parametrize("report", [StepReport(), StepReport(claimed=FEW), StepReport(claimed=1, again=True)])
+def test_nobody_stands_by_after_much_work_or_none(
+    monkeypatch: pytest.MonkeyPatch, report: StepReport
+) -> None:
     """There is more where that came from, and it comes by messages."""
     steps = Steps(monkeypatch, Told(1))
     steps.stands.after(report)
@@ -99,6 +103,19 @@ def test_nobody_stands_by_where_a_slot_may_be_wanted(monkeypatch: pytest.MonkeyP
     steps.allowed = False
     steps.stands.after(QUIET)
     assert steps.heard.begun == 0
+
+
+def test_nobody_stands_by_in_the_last_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that comes with a countdown needs one; who stands by leaves when all others are taken."""
+    steps = Steps(monkeypatch, Told(1, 2))
+    steps.full = True
+    steps.stands.after(QUIET)
+    assert steps.heard.begun == 0
+    steps.full = False
+    steps.long[1] = lambda: setattr(steps, "full", True)
+    steps.stands.after(QUIET)
+    assert steps.stepped == [1]
+    assert (steps.heard.begun, steps.heard.ended) == (1, 1)
 
 
 def test_what_is_told_is_stepped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +175,20 @@ def test_a_failed_step_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) ->
     steps.heard.told, steps.long = [5], {}
     steps.stands.after(QUIET)
     assert steps.stepped == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("batch", "count", "makes_way"), [(100, 3, False), (4, 30, True), (4, 3, False), (100, 30, True)]
+)
+def test_a_step_of_many_batches_makes_way(batch: int, count: int, *, makes_way: bool) -> None:
+    """Each may be short: together they keep others waiting."""
+    lab = Lab(shards=1, step_batch=batch)
+    for _ in range(count):
+        lab.submit("nobody")  # which no plugin runs: decided in line
+    called: list[int] = []
+    report = lab.engine.stepper.step(0, make_way=lambda: called.append(1))
+    assert report.claimed == count
+    assert bool(called) == makes_way
 
 
 def test_one_thread_stands_by(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,15 @@ def test_what_is_said_counts_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> No
     assert not page.allowed("attempts")
 
 
+def test_a_worker_that_ends_keeps_no_slot() -> None:
+    """Whatever a thread of it says that had begun before."""
+    page = Staying()
+    page.allow("attempts")
+    page.end()
+    page.allow("attempts")
+    assert not page.allowed("attempts")
+
+
 def test_a_fork_hears_what_is_said_after_it() -> None:
     """The processes of a pool are forked before the worker knows."""
     page, (told, tells), (heard, hears) = Staying(), os.pipe(), os.pipe()

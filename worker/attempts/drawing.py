@@ -102,10 +102,10 @@ def register(app: Celery) -> None:
     def run_attempts(self: Task, queue: str, **_: object) -> None:
         """Draw and run launches of a queue, which this worker consumes (ticket.py)."""
         engine, telling = current_engine(), Telling(app, self.request.hostname)
-        latest, there_are = time.monotonic() + _LONGEST, True
-        while there_are:
-            Drawing(engine, queue, str(self.request.hostname or ""), telling, latest=latest).run()
-            there_are = _process().standby.told(engine.store, queue, latest)
+        latest, found = time.monotonic() + _LONGEST, True
+        while found:  # a ticket for nothing gives the slot back: more of its kind may wait
+            work = Drawing(engine, queue, str(self.request.hostname or ""), telling, latest=latest)
+            found = work.run() and _process().standby.told(engine, queue, latest)
 
 
 class _Drawn(NamedTuple):
@@ -151,9 +151,9 @@ class Drawing:
         owner = owner or f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
         self._seat = Seat(engine, queue, worker, owner, telling, self._process.beside)
 
-    def run(self) -> None:
-        """Draw and run until nothing is left for this worker, or the budget is used up."""
-        first = True
+    def run(self) -> bool:
+        """Draw and run until nothing is left for this worker, or the budget is used up; tell whether it ran anything."""
+        first, ran = True, False
         try:
             while True:
                 goes_on = self._goes_on()
@@ -162,12 +162,13 @@ class Drawing:
                 first = False
                 if isinstance(found, Pick) and not found.line:
                     self._leave(found, tired=not goes_on)
-                    return
-                self._run(self._draw(found) if isinstance(found, Pick) else found)
+                    return ran
+                ran |= self._run(self._draw(found) if isinstance(found, Pick) else found)
         except (
             Unavailable
         ) as error:  # leases end, and the resync sweep sends a ticket once the server is back
             log.warning("line.unavailable", queue=self._queue, error=str(error))
+            return False
         finally:
             self._give_back_coming()
             self._reported()
@@ -210,12 +211,12 @@ class Drawing:
         )
         return _Drawn(pick, drawn, batch)
 
-    def _run(self, found: _Drawn) -> None:
-        """Run what was drawn."""
+    def _run(self, found: _Drawn) -> bool:
+        """Run what was drawn, if anything was."""
         pick, drawn, batch = found
         self._served = (self._seat.served(pick, drawn),)
         if not drawn.actions:
-            return
+            return False
         batch.run()
         if batch.given_back and self._served:
             self._served = (self._seat.served(pick, drawn, batch.given_back),)
@@ -223,6 +224,7 @@ class Drawing:
         self._process.pace.ran(function, batch.seconds)
         self._report_beside(batch, function)
         self._wait(self._process.beside.last)  # one slot runs one function
+        return True
 
     # -- while the last calls of a batch run ---------------------------------------------------------------------------
     def _look_ahead(self, pick: Pick) -> None:

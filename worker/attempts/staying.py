@@ -23,11 +23,17 @@ class Staying:
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, struct.calcsize(_FORMAT))
+        self._ended = False
 
     def allow(self, queue: str) -> None:
         """Say, in the main process, for whose tickets a slot may be kept for now: for the only queue; empty: for none."""
-        until = time.monotonic() + _TRUSTED if queue else 0.0
+        until = time.monotonic() + _TRUSTED if queue and not self._ended else 0.0
         struct.pack_into(_FORMAT, self._page, 0, until, zlib.crc32(queue.encode()))
+
+    def end(self) -> None:
+        """Say, in the main process, that no slot is kept any more, whatever is said after it."""
+        self._ended = True
+        self.allow("")
 
     def allowed(self, queue: str) -> bool:
         """Tell whether a slot may be kept for tickets of this queue."""

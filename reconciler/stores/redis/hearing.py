@@ -28,6 +28,8 @@ _AGAIN = 0.5
 """Seconds after which a note is made again."""
 _PATIENCE = 0.5
 """Longest wait, in seconds, for what was told before the note was taken back."""
+_NOTED, _DEAF = 1, -1
+"""Answers of the scripts; 0: there is nothing to stand by for."""
 
 
 class Ear:
@@ -42,7 +44,7 @@ class Ear:
 
     def __init__(self, store: RedisCore) -> None:
         self.url = store.url
-        self.channel = f"{store.keys.prefix}:ear:{uuid.uuid4().hex}"
+        self.channel = store.keys.ear(uuid.uuid4().hex)
         self._settings = store.settings
         self._line: redis.client.PubSub | None = None
 
@@ -54,10 +56,14 @@ class Ear:
         """
         if self._line is not None:
             return
-        with explained(self.url):
-            line = self._line = connect(self._settings).pubsub()  # type: ignore[no-untyped-call]  # redis-py has no types here
-            line.subscribe(self.channel)
-            self._await(line, "subscribe", self._settings.socket_timeout.total_seconds())
+        try:
+            with explained(self.url):
+                line = self._line = connect(self._settings).pubsub()  # type: ignore[no-untyped-call]  # redis-py has no types here
+                line.subscribe(self.channel)
+                self._await(line, "subscribe", self._settings.socket_timeout.total_seconds(), [])
+        except BaseException:
+            self.close()  # or it would be taken for one that hears
+            raise
 
     def hear(self, seconds: float) -> str | None:
         """Return what is told within so many seconds; None when nothing is.
@@ -75,24 +81,24 @@ class Ear:
             raise
 
     def rest(self) -> list[str]:
-        """Return what was told before this, and not heard yet; after an outage, nothing."""
-        if self._line is None:
-            return []
-        try:
-            self._line.ping()
-            return self._await(self._line, "pong", _PATIENCE)
-        except (RedisError, OSError):
-            self.close()
-            return []
+        """Return what was told before this, and not heard yet; after an outage, what had come."""
+        found = list[str]()
+        if self._line is not None:
+            try:
+                self._line.ping()
+                self._await(self._line, "pong", _PATIENCE, found)
+            except (RedisError, OSError):
+                self.close()
+        return found
 
     @staticmethod
-    def _await(line: redis.client.PubSub, kind: str, seconds: float) -> list[str]:
-        """Wait for an answer of this kind; return what is told before it."""
-        ends, found = time.monotonic() + seconds, list[str]()
+    def _await(line: redis.client.PubSub, kind: str, seconds: float, found: list[str]) -> None:
+        """Wait for an answer of this kind; note what is told before it."""
+        ends = time.monotonic() + seconds
         while (left := ends - time.monotonic()) > 0:
             message = line.get_message(timeout=left)
             if message is not None and message["type"] == kind:
-                return found
+                return
             text = _told(message)
             found += [] if text is None else [text]
         raise RedisTimeoutError(f"no {kind} came")
@@ -122,13 +128,17 @@ class _Notes:
         self._noted = -math.inf
 
     def begin(self) -> bool:
-        """Stand by; False: there is nothing to stand by for.
+        """Stand by; False: there is nothing to stand by for, or it would not be heard.
 
         Raises:
             StoreUnavailable: the server does not answer.
         """
         self._ear.open()
-        return self._note_again(again=False)
+        try:
+            return self._note_again(again=False)
+        except BaseException:
+            self.close()  # the note may stand all the same, and then nobody may hear what is told
+            raise
 
     def stay(self) -> bool:
         """Go on standing by; False: it does no more, as after an outage or because it was told.
@@ -153,9 +163,12 @@ class _Notes:
 
     def _note_again(self, *, again: bool) -> bool:
         self._noted = time.monotonic()
-        return self._note(LIFE, again=again)
+        answer = self._note(LIFE, again=again)
+        if answer == _DEAF:
+            self.close()
+        return answer == _NOTED
 
-    def _note(self, life: int, *, again: bool) -> bool:
+    def _note(self, life: int, *, again: bool) -> int:
         raise NotImplementedError
 
 
@@ -178,7 +191,7 @@ class ShardsHeard(_Notes):
         known = text is not None and text.isascii() and text.isdecimal() and int(text) < self._store.shards
         return int(text) if text is not None and known else None
 
-    def _note(self, life: int, *, again: bool) -> bool:
+    def _note(self, life: int, *, again: bool) -> int:
         del again  # the first and the next are the same
         store = self._store
         calls = [
@@ -190,7 +203,7 @@ class ShardsHeard(_Notes):
             for answer in answers:
                 if isinstance(answer, Exception):
                     raise answer
-        return any(answers)
+        return max(map(int, answers))
 
 
 class TicketsHeard(_Notes):
@@ -217,10 +230,8 @@ class TicketsHeard(_Notes):
         """Stand by no more; tell whether it was told of a ticket meanwhile."""
         return bool(self._end())
 
-    def _note(self, life: int, *, again: bool) -> bool:
+    def _note(self, life: int, *, again: bool) -> int:
         keys = self._store.keys
         key, base = keys.heads(self._queue), keys.queue(self._queue)
         with explained(self._store.url):
-            return bool(
-                script("stand_by")(self._store.client, key, base, self._ear.channel, life, int(again))
-            )
+            return int(script("stand_by")(self._store.client, key, base, self._ear.channel, life, int(again)))

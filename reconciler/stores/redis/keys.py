@@ -235,6 +235,10 @@ class Keys(msgspec.Struct, frozen=True):
         """Written with each script whose replication is waited for."""
         return f"{self.prefix}:confirm"
 
+    def ear(self, name: str) -> str:
+        """Name the channel on which a process that stands by is told of work."""
+        return f"{self.prefix}:ear:{name}"
+
     def worker(self, name: str) -> str:
         """Name the liveness facts of a worker process."""
         return f"{self.prefix}:worker:{name}"

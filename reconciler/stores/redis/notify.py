@@ -78,16 +78,25 @@ class Notifier:
             known = channel in self._ready
             ready = self._ready.setdefault(channel, threading.Event())
             self._left.pop(channel, None)
-            if pubsub is None:
-                pubsub = self._pubsub = connect(self._settings).pubsub()  # type: ignore[no-untyped-call]  # redis-py has no types here
-                pubsub.subscribe(*self._callbacks)
-                self._thread = threading.Thread(
-                    target=self._listen, args=(pubsub,), name="reconciler-notify", daemon=True
-                )
-                self._thread.start()
-            elif not known:
-                pubsub.subscribe(channel)
+            try:
+                if pubsub is None:
+                    self._listen_anew()
+                elif not known:
+                    pubsub.subscribe(channel)
+            except BaseException:
+                del self._ready[channel]  # nobody has subscribed: the next waiter does
+                if pubsub is None:
+                    self._pubsub = None
+                raise
             return ready
+
+    def _listen_anew(self) -> None:
+        pubsub = self._pubsub = connect(self._settings).pubsub()  # type: ignore[no-untyped-call]  # redis-py has no types here
+        pubsub.subscribe(*self._callbacks)
+        self._thread = threading.Thread(
+            target=self._listen, args=(pubsub,), name="reconciler-notify", daemon=True
+        )
+        self._thread.start()
 
     def _remove(self, channel: str, waiting: _Waiting) -> None:
         with self._lock:
@@ -96,6 +105,8 @@ class Notifier:
             if left:
                 return
             del self._callbacks[channel]
+            if channel not in self._ready:
+                return
             self._left[channel] = None  # ended with others: many wait for one run after the other
             if len(self._left) >= _LEFT:
                 self._unsubscribe()

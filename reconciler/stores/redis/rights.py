@@ -35,7 +35,8 @@ def missing_rights(core: RedisCore) -> list[str]:
     prefix, mark = core.keys.prefix, f"trial-{uuid.uuid4().hex}"
     base = f"{core.keys.base(0)}{mark}:"
     rights = refused(core.client, [*sent(base), *_families(core, mark)], prefix)
-    return sorted(rights | unheard(core.client, f"{core.keys.base(0)}n:{mark}", prefix))
+    channels = (f"{core.keys.base(0)}n:{mark}", core.keys.ear(mark))
+    return sorted(rights.union(*(unheard(core.client, channel, prefix) for channel in channels)))
 
 
 def in_scripts(base: str) -> list[Words]:
@@ -50,7 +51,7 @@ def in_scripts(base: str) -> list[Words]:
         ("ZADD", z, "1", "a", "2", "b"), ("ZSCORE", z, "a"), ("ZRANK", z, "a"), ("ZCARD", z), ("ZCOUNT", z, "0", "1"),
         ("ZRANGE", z, "0", "-1"), ("ZRANGEBYSCORE", z, "0", "1"), ("ZPOPMIN", z), ("ZREM", z, "b"),
         ("XADD", x, "*", "a", "1"), ("XRANGE", x, "-", "+"), ("PEXPIRE", x, _LIFE), ("PUBLISH", f"{base}n", "1"),
-        ("DEL", h, m, n, q, s, x, z),
+        ("PUBSUB", "NUMSUB", f"{base}n"), ("DEL", h, m, n, q, s, x, z),
     ]  # fmt: skip
 
 

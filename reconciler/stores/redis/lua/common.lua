@@ -72,6 +72,9 @@ local function heard(channel, text)
   return type(ears) == 'number' and ears > 0
 end
 
+-- Whether nobody listens on a channel: its line is broken, or leads to another server, as after a failover.
+local function deaf(channel) return redis.call('PUBSUB', 'NUMSUB', channel)[2] == 0 end
+
 -- Whether the caller has to send a wake-up message: nobody else did within ttl ms, and nobody stands by (hear.lua).
 local function need_message(ttl)
   if not redis.call('SET', base .. 'pending', '1', 'NX', 'PX', ttl) then return 0 end

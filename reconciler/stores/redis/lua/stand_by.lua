@@ -4,9 +4,10 @@
 -- ARGV[2]  channel on which it is told
 -- ARGV[3]  how long the note counts, ms; 0 = it is taken back
 -- ARGV[4]  1: it stands by already
--- returns  1 when the note was made or there was one, else 0: there are launches, or it was told meanwhile
+-- returns  1 when the note was made or there was one, 0: there are launches, or it was told meanwhile, -1: nobody would hear it
 local idle, life = base .. 'idle', tonumber(ARGV[3])
 if life == 0 then return redis.call('ZREM', idle, ARGV[2]) end
+if deaf(ARGV[2]) then return -1 end
 local stands = redis.call('ZSCORE', idle, ARGV[2])
 if ARGV[4] == '1' and not stands then return 0 end
 if not stands then
