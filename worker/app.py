@@ -42,7 +42,7 @@ from worker.attempts.staying import staying
 from worker.confining import confine
 from worker.consuming import watch_of
 from worker.dashboard.defaults import prepare_flower
-from worker.ending import status_of_end, watch_ends
+from worker.ending import end_once_done, status_of_end, watch_ends
 from worker.forwarding import Forwarder, reader_of
 from worker.functions_told import FunctionsTold
 from worker.garbage import keep_what_is_there
@@ -217,6 +217,7 @@ def _told(worker: str, queues: Callable[[], set[str]], settings: Settings) -> Fu
 @ends_start
 def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     logs.leave_out_advice()
+    end_once_done(sender.controller)
     settings = Settings.from_env()
     steps_too = _Process.role is not None and _Process.role.steps
 

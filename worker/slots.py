@@ -41,9 +41,14 @@ class Slots:
         """Tell whether anything runs."""
         return self._running > 0
 
+    @property
+    def of_threads(self) -> bool:
+        """Tell whether the pool is known, and one of threads."""
+        return self._pool is not None
+
     def full(self) -> bool:
         """Tell whether all threads work, or more waits for them; never where the pool is none of threads."""
-        return self._pool is not None and self._running >= self._pool.limit
+        return self.of_threads and self._running >= self._pool.limit
 
     def _apply(self, apply: Callable[..., Any], *given: Any, **named: Any) -> Any:  # noqa: ANN401  # as above
         request = getattr(named.get("error_callback"), "__self__", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -106,7 +107,7 @@ def test_a_ticket_gets_a_slot_although_all_stand_by(stack: Stack, server: redis.
 
 
 @pytest.mark.parametrize("name", ["steps-1", "attempts-1"])
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGQUIT])
 def test_a_worker_that_stands_by_and_goes_takes_nothing_along(
     stack: Stack, server: redis.Redis, name: str, how: signal.Signals
 ) -> None:
@@ -117,7 +118,7 @@ def test_a_worker_that_stands_by_and_goes_takes_nothing_along(
     if how == signal.SIGKILL:
         worker.kill()
     else:
-        worker.terminate()
+        os.kill(worker.pid, how)
         assert worker.wait(15) == 0, "standing by holds up no shutdown"
     with messages(server) as sent:
         run = drawn.nap.delay(1)

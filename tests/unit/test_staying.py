@@ -41,6 +41,18 @@ def test_a_worker_that_ends_keeps_no_slot() -> None:
     assert not page.allowed("attempts")
 
 
+def test_who_works_is_known_by_its_process() -> None:
+    """One that has said nothing is taken for busy; so is one that shares its cell with another."""
+    page, me = Staying(), os.getpid()
+    assert page.works(me)
+    page.work(working=False)
+    assert not page.works(me)
+    assert page.works(me + 1)
+    assert page.works(me + 1024)
+    page.work(working=True)
+    assert page.works(me)
+
+
 def test_a_fork_hears_what_is_said_after_it() -> None:
     """The processes of a pool are forked before the worker knows."""
     page, (told, tells), (heard, hears) = Staying(), os.pipe(), os.pipe()

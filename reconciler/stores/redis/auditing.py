@@ -21,12 +21,12 @@ _OF_RUNS = frozenset({"tree", "run", "shared"})
 _OF_SHARDS = frozenset(
     {
         *("due", "next", "done", "asking", "garbage", "held", "runs", "events", "spilled", "audit", "lines"),
-        *("pending", "armed", "parts", "uses"),
+        *("pending", "armed", "hears", "parts", "uses"),
     }
 )
 _OF_QUEUES = re.compile(r"\{w:.*\}:(heads|served|seen|picks|paused|limit|ruled|fair:.*|of:.*)", re.DOTALL)
 _ENDING = re.compile(
-    r"(\{q:.*\}:|\{w:.*\}:(functions|ticket)$|\{c:.*\}:(?!entry$)|\{f\}:published|worker:|swept:|confirm$)",
+    r"(\{q:.*\}:|\{w:.*\}:(functions|ticket|idle)$|\{c:.*\}:(?!entry$)|\{f\}:published|worker:|swept:|confirm$)",
     re.DOTALL,
 )
 """Keys that end by themselves, behind the prefix."""
