@@ -106,7 +106,9 @@ def test_the_running_limit_is_of_all_passes_together(site: Site) -> None:
     assert over is None or over.number <= 2
     times = [event.updated_time for event in run.events()]
     assert len(times) >= 3
-    assert sorted(set(times)) == times
+    # the first step may follow within the millisecond in which the action is stored
+    assert times[0] <= times[1]
+    assert sorted(set(times[1:])) == times[1:]
 
 
 @pytest.mark.rule("R89")
