@@ -336,6 +336,17 @@ def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword argume
         os._exit(status)
 
 
+@signals.task_prerun.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def _work(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+    """Note that this process works, whatever the task: a soft shutdown waits for a step as for a ticket."""
+    staying.work(working=True)
+
+
+@signals.task_postrun.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def _rest(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+    staying.work(working=False)
+
+
 @signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end_runner(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     if _Process.role is None or _Process.role.attempts:

@@ -103,15 +103,12 @@ def register(app: Celery) -> None:
         """Draw and run launches of a queue, which this worker consumes (ticket.py)."""
         engine, telling = current_engine(), Telling(app, self.request.hostname)
         latest, found = time.monotonic() + _LONGEST, True
-        try:
-            while found:  # a ticket for nothing gives the slot back: more of its kind may wait
-                staying.work(working=True)
-                work = Drawing(engine, queue, str(self.request.hostname or ""), telling, latest=latest)
-                ran = work.run()
-                staying.work(working=False)
-                found = ran and _process().standby.told(engine, queue, latest)
-        finally:
+        while found:  # a ticket for nothing gives the slot back: more of its kind may wait
+            staying.work(working=True)
+            work = Drawing(engine, queue, str(self.request.hostname or ""), telling, latest=latest)
+            ran = work.run()
             staying.work(working=False)
+            found = ran and _process().standby.told(engine, queue, latest)
 
 
 class _Drawn(NamedTuple):
